@@ -1,0 +1,76 @@
+"""Audio in: any file becomes one mono waveform at 16 kHz, and floats become the int16 that corpora keep."""
+
+import warnings
+from collections.abc import Iterable, Iterator
+from itertools import chain, groupby
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError, InvalidDataError
+from jaxtyping import Float, Float32, Int16
+
+SAMPLE_RATE = 16_000
+INT16_SCALE = 32_768
+
+
+def decode(path: str | Path, *, stream: int = 0) -> Float32[np.ndarray, " sample"]:
+    """One audio stream of a file as mono at 16 kHz, full scale [-1, 1]: the mean of its channels.
+
+    Packets that FFmpeg finds damaged are left out, as its own program does, with a warning that counts them.
+
+    Args:
+        path: any container and codec that FFmpeg reads.
+        stream: which of the file's audio streams (a stem MP4 has five).
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no audio, no such stream, or nothing in it can be decoded.
+    """
+    try:
+        with av.open(str(path)) as container:
+            parts = list(_resampled(_frames(container, stream, path)))
+    except FileNotFoundError:
+        raise
+    except FFmpegError as error:
+        raise ValueError(f"{path} cannot be decoded: {error}") from None
+    if not sum(map(len, parts)):
+        raise ValueError(f"{path} cannot be decoded: its audio stream {stream} holds no readable samples")
+    return np.concatenate(parts)
+
+
+def to_int16(waveform: Float[np.ndarray, "..."]) -> Int16[np.ndarray, "..."]:
+    """Full scale [-1, 1] to 16 bits, rounded, values beyond full scale clipped; ValueError if any is not finite."""
+    if not np.isfinite(waveform).all():
+        raise ValueError("waveform has samples that are not finite")
+    return np.clip(np.rint(waveform * INT16_SCALE), -INT16_SCALE, INT16_SCALE - 1).astype(np.int16)
+
+
+def to_float(waveform: Int16[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
+    """16 bits to [-1, 1), exactly: `to_int16(to_float(x)) == x`."""
+    return waveform.astype(np.float32) / np.float32(INT16_SCALE)
+
+
+def _frames(container: InputContainer, stream: int, path: str | Path) -> Iterator[av.AudioFrame]:
+    streams = container.streams.audio
+    if not 0 <= stream < len(streams):
+        raise ValueError(f"{path} has {len(streams)} audio streams, stream {stream} was asked for")
+    num_damaged = 0
+    for packet in container.demux(streams[stream]):
+        try:
+            yield from packet.decode()
+        except InvalidDataError:
+            num_damaged += 1
+    if num_damaged:
+        warnings.warn(f"{path}: damaged packets left out: {num_damaged}", stacklevel=2)
+
+
+def _resampled(frames: Iterable[av.AudioFrame]) -> Iterator[np.ndarray]:
+    # A resampler takes one kind of frame, yet MP3s exist that change between mono and stereo on the way.
+    for _, alike in groupby(frames, key=lambda frame: (frame.format.name, frame.layout.name, frame.sample_rate)):
+        # FFmpeg's own downmix depends on the sample format (+3 dB for floats), so the channels are averaged here.
+        resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
+        parts = [part.to_ndarray() for frame in chain(alike, [None]) for part in resampler.resample(frame)]
+        if parts:
+            yield np.concatenate(parts, axis=1).mean(axis=0)

@@ -1,0 +1,33 @@
+"""Tensors to bytes and back, never through pickle's open door.
+
+Weights travel as safetensors; the loop's state (which holds numbers and lists too) through torch's restricted loader.
+"""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+
+def weights_to_bytes(weights: Mapping[str, Tensor]) -> bytes:
+    """A state dict as safetensors, names and order kept."""
+    return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+
+
+def weights_from_bytes(data: bytes) -> dict[str, Tensor]:
+    return safetensors.torch.load(data)
+
+
+def state_to_bytes(state: Mapping[str, Any]) -> bytes:
+    """A nested dict of tensors, numbers, strings and lists."""
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    return buffer.getvalue()
+
+
+def state_from_bytes(data: bytes) -> dict[str, Any]:
+    """Reads `state_to_bytes` without unpickling code: `weights_only` refuses anything but plain values and tensors."""
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)

@@ -1,0 +1,59 @@
+"""The workers of one stage: who am I among them, and what do they hold together.
+
+Without an initialised process group there is one worker and every function is the identity.
+"""
+
+from typing import Any
+
+import torch.distributed as dist
+from torch import nn
+
+
+def is_distributed() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def rank() -> int:
+    return dist.get_rank() if is_distributed() else 0
+
+
+def num_workers() -> int:
+    return dist.get_world_size() if is_distributed() else 1
+
+
+def gather(value: Any) -> list[Any]:
+    """Every worker's value, in order of rank, on every worker."""
+    if not is_distributed():
+        return [value]
+    values: list[Any] = [None] * num_workers()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def mean(value: float) -> float:
+    values = gather(value)
+    return sum(values) / len(values)
+
+
+def share_buffers(module: nn.Module) -> None:
+    """Give every worker the first one's buffers (BatchNorm's statistics drift apart where they are local)."""
+    if is_distributed():
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+def data_parallel(module: nn.Module, *, synchronise_batch_norm: bool) -> nn.Module:
+    """The module with gradients averaged over the workers; the module itself where there is one worker.
+
+    BatchNorm normalises by each worker's own share of the batch unless `synchronise_batch_norm` (GPU only).
+    """
+    if not is_distributed():
+        return module
+    if synchronise_batch_norm:
+        module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    return nn.parallel.DistributedDataParallel(module)
+
+
+def share_of(batch: range) -> range:
+    """This worker's part of a global batch; the parts are equal, interleaved and disjoint."""
+    return batch[rank() :: num_workers()]

@@ -1,0 +1,91 @@
+"""Presets: named sizes. Each holds the generated corpora's size and the recipe of every stage."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from components.classification import SegmentConfig
+from components.corpora.generated.config import GeneratedConfig, tiny
+from components.phases import Phase, TrainingConfig
+from components.separation import Part, RemixConfig, SeparationLossConfig
+from components.short_chunk_cnn import ShortChunkCNNConfig
+from components.spectrogram import SpectrogramConfig
+from components.unet import UNetConfig
+from study.trial import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """`generated` is the corpora's size where no data are given."""
+
+    description: str
+    generated: GeneratedConfig
+    recipe: Recipe
+
+
+DEMO_HOP_SAMPLES = 320
+DEMO_FRAMES = 128
+
+
+def _separation(num_steps: int, *, steps_per_epoch: int, batch_size: int = 4) -> TrainingConfig:
+    num_epochs = num_steps // steps_per_epoch
+    return TrainingConfig(
+        phases=(Phase(optimiser="adam", learning_rate=2e-3, schedule="one_cycle", num_epochs=num_epochs),),
+        batch_size=batch_size,
+        steps_per_epoch=steps_per_epoch,
+        max_epochs=num_epochs,
+        validate_every=max(num_epochs // 4, 1),
+        monitor="loss",
+        better="lower",
+        keep="last",
+    )
+
+
+def _classification(num_epochs: int, *, validate_every: int, batch_size: int = 16) -> TrainingConfig:
+    return TrainingConfig(
+        phases=(
+            Phase(
+                optimiser="adamw", learning_rate=2e-3, weight_decay=1e-2, schedule="one_cycle", num_epochs=num_epochs
+            ),
+        ),
+        batch_size=batch_size,
+        max_epochs=num_epochs,
+        validate_every=validate_every,
+        monitor="roc_auc",
+        better="higher",
+    )
+
+
+DEMO = Preset(
+    description="half-width U-Net, quarter-width backend, 2.6 s segments; about 10 minutes on two cores",
+    generated=GeneratedConfig(),
+    recipe=Recipe(
+        spectrogram=SpectrogramConfig(hop_samples=DEMO_HOP_SAMPLES),
+        unet=UNetConfig().scaled(1 / 2),
+        backends={"cnn": ShortChunkCNNConfig(num_frames=DEMO_FRAMES, last_pool=(2, 2)).scaled(1 / 4)},
+        separation_frames=DEMO_FRAMES,
+        # Quiet targets: without the boost and the second loss the separator collapses to silence.
+        remix=RemixConfig(
+            excerpt_s=8.0,
+            excerpt_hop_s=8.0,
+            target=Part(presence=0.7, gain_db=(-2.0, 14.0)),
+            others=Part(presence=0.85, gain_db=(-6.0, 6.0)),
+        ),
+        separation_loss=SeparationLossConfig(sqrt_magnitude_weight=1.0),
+        separation_training={
+            "vocals": _separation(1600, steps_per_epoch=100),
+            "drums": _separation(800, steps_per_epoch=100),
+            "bass": _separation(800, steps_per_epoch=100),
+            "other": _separation(800, steps_per_epoch=100),
+            "multiple": _separation(1600, steps_per_epoch=100),
+        },
+        # Half a segment apart: five places in a track, the evaluation's tiles among them.
+        segments=SegmentConfig(grid_samples=DEMO_HOP_SAMPLES * DEMO_FRAMES // 2, test_overlap=0.5),
+        classification_training=_classification(60, validate_every=10),
+        finetuning_training={
+            "frozen": _classification(60, validate_every=10),
+            "finetuned": _classification(12, validate_every=4),
+        },
+        adapters_initial_std=0.01,
+    ),
+)

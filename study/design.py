@@ -1,0 +1,126 @@
+"""Designs: which arms a study compares, and the study itself."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import product
+from typing import Any
+
+from components.adapters import ALL_POINTS, without
+from study.stage import Stage
+from study.trial import Corpora, Recipe, Trial, bare_trial, level_name, unfold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """A named trial of a study."""
+
+    name: str
+    trial: Trial
+
+
+def bare(reference: Trial) -> Arm:
+    """The reference's backend alone."""
+    return Arm(name="bare", trial=bare_trial(reference))
+
+
+def one_factor_off(reference: Trial, **levels: Sequence[Any]) -> list[Arm]:
+    """The reference, and for every level given an arm that differs from it in that factor alone.
+
+    Raises:
+        ValueError: an unknown factor, or a level that is the reference's own.
+    """
+    arms = [Arm(name="reference", trial=reference)]
+    for factor, values in levels.items():
+        _check_factor(factor)
+        for value in values:
+            if value == getattr(reference, factor):
+                raise ValueError(f"{factor}={level_name(factor, value)} is the reference's own level; leave it out")
+            arms.append(Arm(name=f"{factor}={level_name(factor, value)}", trial=replace(reference, **{factor: value})))
+    return arms
+
+
+def full_grid(reference: Trial, **levels: Sequence[Any]) -> list[Arm]:
+    """Every combination of the levels given; all other factors as in the reference."""
+    for factor in levels:
+        _check_factor(factor)
+    return [
+        Arm(
+            name=" ".join(f"{factor}={level_name(factor, v)}" for factor, v in zip(levels, values, strict=True)),
+            trial=replace(reference, **dict(zip(levels, values, strict=True))),
+        )
+        for values in product(*levels.values())
+    ]
+
+
+def leave_one_out(reference: Trial) -> list[Arm]:
+    """The reference with all insertion points, and for each of them an arm without it."""
+    reference = replace(reference, insertion=ALL_POINTS)
+    levels = [point.level for point in reversed(ALL_POINTS)]
+    arms = [
+        Arm(name=f"insertion without level {level}", trial=replace(reference, insertion=without(level)))
+        for level in levels
+    ]
+    return [Arm(name="reference", trial=reference), *arms]
+
+
+def _check_factor(factor: str) -> None:
+    names = [field.name for field in fields(Trial)]
+    if factor not in names:
+        raise ValueError(f"there is no factor {factor!r}; there are: {', '.join(names)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """An arm with a seed, and its final stage."""
+
+    arm: Arm
+    seed: int
+    final_stage: Stage
+
+    @property
+    def stages(self) -> list[Stage]:
+        """All stages that it needs, parents first."""
+        return _ancestry(self.final_stage)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """All runs that answer a question.
+
+    Raises:
+        ValueError: no arm, no seed, a name given twice, or a trial that two arms share.
+    """
+
+    name: str
+    arms: Sequence[Arm]
+    seeds: Sequence[int]
+
+    def __post_init__(self) -> None:
+        if not self.arms or not self.seeds:
+            raise ValueError(f"Study {self.name!r} has {len(self.arms)} arms and {len(self.seeds)} seeds; give some")
+        _check_unique("arm name", [arm.name for arm in self.arms])
+        _check_unique("trial", [arm.trial for arm in self.arms])
+        _check_unique("seed", list(self.seeds))
+
+    def runs(self, recipe: Recipe, corpora: Corpora) -> list[PlannedRun]:
+        """Every arm with every seed, seed by seed."""
+        return [
+            PlannedRun(arm=arm, seed=seed, final_stage=unfold(arm.trial, seed, recipe, corpora))
+            for seed in self.seeds
+            for arm in self.arms
+        ]
+
+
+def _check_unique(what: str, values: Iterable[Any]) -> None:
+    seen: list[Any] = []
+    for value in values:
+        if value in seen:
+            raise ValueError(f"the {what} {value!r} stands in the study twice")
+        seen.append(value)
+
+
+def _ancestry(stage: Stage) -> list[Stage]:
+    found: dict[str, Stage] = {}
+    for parent in stage.parents.values():
+        found |= {ancestor.identity: ancestor for ancestor in _ancestry(parent)}
+    return [*found.values(), stage]

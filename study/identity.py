@@ -1,0 +1,97 @@
+"""Identity: the canonical form of a configuration and its SHA-256.
+
+Two configurations have one identity exactly when they would give the same result:
+
+- a dataclass becomes an object of its fields and, under the key "class" (which no field can be called), its class name,
+  so that two alternatives with equal fields stay apart;
+- numbers that are equal are written equally (1 and 1.0 are both `1`, as in RFC 8785), so that no identity hangs on
+  whether a literal had its decimal point; `True` is not 1;
+- a field that was added when results existed declares the value that means "as it was before", and is left out while
+  it has it, so that those results keep their identity: `field(default="zero", metadata={"legacy": "random"})`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+CLASS_KEY = "class"
+LEGACY_KEY = "legacy"
+
+
+def canonical(value: Any, *, with_legacy: bool = False, path: str = "") -> Any:
+    """The value as JSON objects, lists and scalars; `with_legacy` keeps the fields that an identity leaves out.
+
+    Raises ValueError, naming the field, for what has no canonical form: a set, a path, an array, NaN.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _canonical_dataclass(value, with_legacy, path)
+    if isinstance(value, Mapping):
+        return {
+            _key(key, path): canonical(item, with_legacy=with_legacy, path=f"{path}.{key}")
+            for key, item in value.items()
+        }
+    if isinstance(value, tuple | list):
+        return [canonical(item, with_legacy=with_legacy, path=f"{path}[{i}]") for i, item in enumerate(value)]
+    return _canonical_scalar(value, path)
+
+
+def _canonical_dataclass(value: Any, with_legacy: bool, path: str) -> dict[str, Any]:
+    form: dict[str, Any] = {CLASS_KEY: type(value).__name__}
+    for field in dataclasses.fields(value):
+        place = f"{path}.{field.name}" if path else field.name
+        item = canonical(getattr(value, field.name), with_legacy=with_legacy, path=place)
+        if with_legacy or not _is_legacy(field, item, place):
+            form[field.name] = item
+    return form
+
+
+def _is_legacy(field: dataclasses.Field, item: Any, path: str) -> bool:
+    return LEGACY_KEY in field.metadata and to_json(canonical(field.metadata[LEGACY_KEY], path=path)) == to_json(item)
+
+
+def _key(key: Any, path: str) -> str:
+    if type(key) is not str or key == CLASS_KEY:
+        raise ValueError(f"{path or 'value'}: a mapping's keys are strings other than {CLASS_KEY!r}, got {key!r}")
+    return key
+
+
+def _canonical_scalar(value: Any, path: str) -> Any:
+    if value is None or type(value) in (bool, int, str):
+        return value
+    if type(value) is float and math.isfinite(value):
+        return int(value) if value.is_integer() else value
+    raise ValueError(
+        f"{path or 'value'}: {value!r} ({type(value).__name__}) has no canonical form; allowed are None, bool, int,"
+        " str, finite float, and tuples, mappings and dataclasses of these"
+    )
+
+
+def to_json(form: Any) -> str:
+    """The one JSON text of a canonical form: keys sorted, no spaces, ASCII."""
+    return json.dumps(form, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(form: Any) -> str:
+    """SHA-256 of a canonical form, 64 hexadecimal digits."""
+    return hashlib.sha256(to_json(form).encode()).hexdigest()
+
+
+def difference(old: Any, new: Any) -> list[str]:
+    """What changed between two canonical forms, one line per field, sorted by path."""
+    before, after = dict(_leaves(old)), dict(_leaves(new))
+    return [
+        f"{path or 'value'} changed from {before.get(path, 'nothing')} to {after.get(path, 'nothing')}"
+        for path in sorted(before.keys() | after.keys())
+        if before.get(path) != after.get(path)
+    ]
+
+
+def _leaves(form: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(form, dict):
+        for key, item in form.items():
+            yield from _leaves(item, f"{path}.{key}" if path else key)
+    else:
+        yield path, json.dumps(form, sort_keys=True)

@@ -1,0 +1,73 @@
+"""What is going on: the state of every stage as the scheduler sees it, told to whoever shows it."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from study.stage import Stage, StageGraph
+
+State = Literal["waiting", "running", "done", "failed", "skipped"]
+
+
+@dataclass
+class StageProgress:
+    """One stage. `latest` is its last report; `cached` says that it was done before this command started."""
+
+    stage: Stage
+    state: State = "waiting"
+    cached: bool = False
+    error: str = ""
+    latest: dict[str, Any] = field(default_factory=dict)
+    started_at: float | None = None
+    ended_at: float | None = None
+
+
+class Progress:
+    """Progress of a study's graph; it may grow while the study runs."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, StageProgress] = {}
+        self.started_at = time.monotonic()
+        self.notice = ""
+
+    def add(self, graph: StageGraph, done: set[str]) -> None:
+        for stage in graph:
+            if stage.identity not in self.stages:
+                cached = stage.identity in done
+                self.stages[stage.identity] = StageProgress(stage, "done" if cached else "waiting", cached)
+
+    def start(self, identity: str) -> None:
+        entry = self.stages[identity]
+        entry.state = "running"
+        entry.started_at = entry.started_at or time.monotonic()
+
+    def report(self, identity: str, latest: dict[str, Any]) -> None:
+        self.start(identity)
+        self.stages[identity].latest = latest
+
+    def end(self, identity: str, state: State, error: str = "") -> None:
+        entry = self.stages[identity]
+        entry.state, entry.error, entry.ended_at = state, error, time.monotonic()
+
+    def count(self) -> Counter[State]:
+        return Counter(entry.state for entry in self.stages.values())
+
+    def of_state(self, state: State) -> list[StageProgress]:
+        return [entry for entry in self.stages.values() if entry.state == state]
+
+    def seconds_left(self) -> float | None:
+        """What remains, from the mean duration per kind of what has ended, at the present number of running stages."""
+        ended = [e for e in self.of_state("done") if not e.cached and e.started_at and e.ended_at]
+        running = self.of_state("running")
+        if not ended or not running:
+            return None
+        durations: dict[str, list[float]] = {}
+        for entry in ended:
+            durations.setdefault(entry.stage.kind.name, []).append((entry.ended_at or 0) - (entry.started_at or 0))
+        overall = sum(map(sum, durations.values())) / len(ended)
+        mean = {kind: sum(values) / len(values) for kind, values in durations.items()}
+        waiting = sum(mean.get(e.stage.kind.name, overall) for e in self.of_state("waiting"))
+        now = time.monotonic()
+        rest = sum(max(mean.get(e.stage.kind.name, overall) - (now - (e.started_at or now)), 0.0) for e in running)
+        return (waiting + rest) / len(running)

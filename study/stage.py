@@ -1,0 +1,194 @@
+"""A stage: one training that ends in one result, known by what it computes, and the graph that stages form.
+
+A stage's identity covers its kind and version, its configuration, its corpus' content and its parents. What does not
+change the result (label, device, paths, number of workers) is no part of it.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from study.identity import canonical, difference, digest
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageKind:
+    """What a stage does. `run` is a top-level function, so that it pickles; raise `version` when its results change."""
+
+    name: str
+    version: int
+    run: "Callable[[StageRun], StageResult]" = field(compare=False)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"StageKind.name must be lower-case letters, digits, '-' and '_', got {self.name!r}")
+        if type(self.version) is not int or self.version < 1:
+            raise ValueError(f"StageKind.version must be an integer of at least 1, got {self.version!r}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stage:
+    """A kind with everything that gives its result meaning; stages of equal identity are equal.
+
+    Attributes:
+        config: a frozen dataclass, the run's seed included.
+        corpus: content digest of the corpus.
+        parents: the stages whose files this one reads, by role ("separator", "backend").
+        label: for people, no part of the identity.
+    """
+
+    kind: StageKind
+    config: Any
+    corpus: str
+    parents: "Mapping[str, Stage]" = field(default_factory=dict)
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if not dataclasses.is_dataclass(self.config) or isinstance(self.config, type):
+            raise ValueError(f"Stage.config must be a dataclass instance, got {self.config!r}")
+        if not self.corpus:
+            raise ValueError("Stage.corpus must be the corpus' content digest, got an empty string")
+        object.__setattr__(self, "parents", dict(self.parents))
+
+    @cached_property
+    def canonical(self) -> dict[str, Any]:
+        """What the identity is the SHA-256 of."""
+        return {
+            "kind": self.kind.name,
+            "version": self.kind.version,
+            "config": canonical(self.config),
+            "corpus": self.corpus,
+            "parents": {role: parent.identity for role, parent in self.parents.items()},
+        }
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 of the canonical form, 64 hexadecimal digits."""
+        return digest(self.canonical)
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """The canonical form with the fields at their legacy values too: for people, records and `difference`."""
+        return self.canonical | {"config": canonical(self.config, with_legacy=True)}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stage) and self.identity == other.identity
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
+    def __str__(self) -> str:
+        return f"{self.label or self.kind.name} ({self.identity[:8]})"
+
+
+class StageGraph:
+    """Stages and all their ancestors, each identity once (the first label met stays). It may grow."""
+
+    def __init__(self, stages: Iterable[Stage] = ()) -> None:
+        self._stages: dict[str, Stage] = {}
+        self._children: dict[str, list[str]] = {}
+        self.add(stages)
+
+    def add(self, stages: Iterable[Stage]) -> list[Stage]:
+        """Adds stages with their ancestors; returns those that are new, parents first."""
+        new: list[Stage] = []
+        for stage in stages:
+            self._add(stage, new)
+        return new
+
+    def _add(self, stage: Stage, new: list[Stage]) -> None:
+        if stage.identity in self._stages:
+            return
+        for parent in stage.parents.values():
+            self._add(parent, new)
+        self._stages[stage.identity] = stage
+        self._children[stage.identity] = []
+        for parent in dict.fromkeys(parent.identity for parent in stage.parents.values()):
+            self._children[parent].append(stage.identity)
+        new.append(stage)
+
+    def __getitem__(self, identity: str) -> Stage:
+        return self._stages[identity]
+
+    def __contains__(self, identity: object) -> bool:
+        return identity in self._stages
+
+    def __iter__(self) -> Iterator[Stage]:
+        """Every stage after its parents, otherwise in the order given."""
+        return iter(self._stages.values())
+
+    def __len__(self) -> int:
+        return len(self._stages)
+
+    @property
+    def identities(self) -> list[str]:
+        return list(self._stages)
+
+    def children(self, identity: str) -> list[str]:
+        """Identities of the stages that have this one as a parent."""
+        return list(self._children[identity])
+
+    def descendants(self, identity: str) -> list[str]:
+        """Identities of all stages that need this one, directly or not, each once and after its parents."""
+        found = {identity}
+        for stage in self:
+            if any(parent.identity in found for parent in stage.parents.values()):
+                found.add(stage.identity)
+        return [other for other in self._stages if other in found and other != identity]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRun:
+    """What a kind's `run` is given: its stage, its surroundings, and ways to read, save and tell.
+
+    Attributes:
+        corpus_path: where this machine finds the corpus.
+        site: where and with what it runs; must not change the result's meaning.
+        state: the last loop state that was saved for this stage, None at its first start.
+        read_parent: (role, file name) -> the file of that parent's result.
+        save_state: keeps a loop state from which the stage can go on.
+        report: tells progress to whoever watches.
+    """
+
+    stage: Stage
+    corpus_path: str
+    site: Any = None
+    state: bytes | None = None
+    read_parent: Callable[[str, str], bytes]
+    save_state: Callable[[bytes], None]
+    report: Callable[[dict[str, Any]], None]
+
+    def read(self, role: str, name: str) -> bytes:
+        """A file of the parent in a role; ValueError if the stage has no such parent."""
+        if role not in self.stage.parents:
+            raise ValueError(f"{self.stage} has no parent {role!r}; it has {sorted(self.stage.parents)}")
+        return self.read_parent(role, name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """What a kind's `run` returns.
+
+    Attributes:
+        metrics: the stage's final numbers.
+        epochs: one row per epoch: "epoch", "step" (int), "phase" (str), "duration_s" [s]; any other key is a metric.
+        tables: rows for the records by table name, without the columns that name the stage.
+        files: what children and reports read, by name, for example weights.
+        facts: what is recorded and not hashed: device, precision, versions.
+    """
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    tables: Mapping[str, pa.Table] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    facts: Mapping[str, str | int | float] = field(default_factory=dict)
+
+
+__all__ = ["Stage", "StageGraph", "StageKind", "StageResult", "StageRun", "difference"]

@@ -1,0 +1,166 @@
+"""Storage: whole files under one location, a local folder or an object store, each written completely or not at all.
+
+A local file is written beside its place, flushed to the disk and then renamed (or linked, where it must not replace
+another one). An object store (s3://, gs://, abfs://, through pyarrow.fs) shows an object only when its upload is
+complete. What pyarrow cannot ask of an object store is an upload on condition, so there `create` looks first and then
+writes: of two writers within the same moment both may be told that they were first, and the later one's content stays.
+"""
+
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+from pyarrow import fs
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+_NUM_THREADS = 16
+
+
+class Storage:
+    """Files by their path below the location, on any pyarrow file system whose files appear when they are closed.
+
+    `name` is the location for messages: what may follow or precede a bucket in a URI can be a secret.
+    """
+
+    def __init__(self, location: str, filesystem: fs.FileSystem, root: str) -> None:
+        self.name = re.sub(r"://[^/]*@", "://", location).split("?")[0].rstrip("/")
+        self._filesystem = filesystem
+        self._root = root.rstrip("/")
+
+    def name_of(self, path: str) -> str:
+        """The full name of a path, for messages."""
+        return f"{self.name}/{path}"
+
+    def _path(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+    def read(self, path: str) -> bytes:
+        """The file's content; FileNotFoundError if there is none."""
+        with self.open(path) as file:
+            return file.read()
+
+    def open(self, path: str) -> pa.NativeFile:
+        """The file for reading at any position; FileNotFoundError if there is none."""
+        return self._filesystem.open_input_file(self._path(path))
+
+    def exists(self, path: str) -> bool:
+        return self._filesystem.get_file_info(self._path(path)).type == fs.FileType.File
+
+    def names(self, folder: str) -> list[str]:
+        """Sorted names in a folder, without unfinished files; none if there is no such folder."""
+        selector = fs.FileSelector(self._path(folder), allow_not_found=True)
+        names = (info.base_name for info in self._filesystem.get_file_info(selector))
+        return sorted(name for name in names if name and not name.startswith("."))
+
+    def write(self, path: str, data: bytes) -> None:
+        """Writes a file; whoever reads meanwhile sees the old content or the new, whole."""
+        with self._filesystem.open_output_stream(self._path(path)) as file:
+            file.write(data)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Writes a file only if there is none; returns whether it did (on object stores see above)."""
+        if self.exists(path):
+            return False
+        self.write(path, data)
+        return True
+
+    def delete(self, path: str) -> None:
+        """Removes a file if it is there."""
+        with suppress(FileNotFoundError):
+            if self.exists(path):
+                self._filesystem.delete_file(self._path(path))
+
+    def delete_unfinished(self, folder: str, prefix: str) -> None:
+        """Removes what killed writers left in a folder of files by such names; object stores keep nothing of theirs.
+
+        A writer that is still alive gets a FileNotFoundError.
+        """
+
+    def check_writable(self) -> None:
+        """PermissionError, with the location and the cause, unless files can be created, replaced and removed here."""
+        probe = f"probe-{uuid.uuid4().hex}"
+        try:
+            if not self.create(probe, b"1"):
+                raise OSError(f"{probe} exists already")
+            self.write(probe, b"2")
+            self.delete(probe)
+        except OSError as error:
+            raise PermissionError(f"storage {self.name} is not writable: {error}") from error
+
+
+class LocalStorage(Storage):
+    """Files below a folder that allows hard links: with them `create` is atomic, also between machines."""
+
+    def __init__(self, location: Path) -> None:
+        super().__init__(str(location), fs.LocalFileSystem(), str(location))
+        self.name = str(location)
+
+    def write(self, path: str, data: bytes) -> None:
+        target = Path(self._path(path))
+        self._written_beside(target, data).replace(target)
+        _flush_folder(target.parent)
+
+    def create(self, path: str, data: bytes) -> bool:
+        if self.exists(path):
+            return False
+        target = Path(self._path(path))
+        unfinished = self._written_beside(target, data)
+        try:
+            target.hardlink_to(unfinished)
+        except FileExistsError:
+            return False
+        finally:
+            unfinished.unlink()
+        _flush_folder(target.parent)
+        return True
+
+    def _written_beside(self, target: Path, data: bytes) -> Path:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.parent / f".{target.name}.{uuid.uuid4().hex}.unfinished"
+        with unfinished.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        return unfinished
+
+    def delete(self, path: str) -> None:
+        Path(self._path(path)).unlink(missing_ok=True)
+
+    def delete_unfinished(self, folder: str, prefix: str) -> None:
+        for path in Path(self._path(folder)).glob(f".{prefix}*.unfinished"):
+            path.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_storage(location: str | Path, filesystem: fs.FileSystem | None = None) -> Storage:
+    """The storage at a local path or a URI that pyarrow knows; with `filesystem`, at a path of that one."""
+    if filesystem is not None:
+        return Storage(str(location), filesystem, str(location))
+    if "://" not in str(location):
+        return LocalStorage(Path(location).expanduser().absolute())
+    filesystem, root = fs.FileSystem.from_uri(str(location))
+    return (
+        LocalStorage(Path(root))
+        if isinstance(filesystem, fs.LocalFileSystem)
+        else Storage(str(location), filesystem, root)
+    )
+
+
+def concurrently(function: Callable[[Item], Value], items: Iterable[Item]) -> list[Value]:
+    """[function(item) for item in items] with overlapping requests, which object stores need."""
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+        return list(pool.map(function, items))
