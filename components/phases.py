@@ -78,7 +78,7 @@ class TrainingConfig:
 def make_optimiser(phase: Phase, parameters: Iterable[nn.Parameter]) -> Optimizer:
     """Torch's defaults but for the learning rate and the weight decay; plain SGD without momentum."""
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[phase.optimiser]
-    return kind(parameters, lr=phase.learning_rate, weight_decay=phase.weight_decay)
+    return kind(parameters, lr=phase.learning_rate, weight_decay=phase.weight_decay, fused=True)
 
 
 def make_schedule(phase: Phase, optimiser: Optimizer, steps_per_epoch: int) -> LRScheduler:

@@ -1,7 +1,7 @@
 """Presets: named sizes. Each holds the generated corpora's size and the recipe of every stage."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 
 from components.classification import SegmentConfig
@@ -11,17 +11,8 @@ from components.separation import Part, RemixConfig, SeparationLossConfig
 from components.short_chunk_cnn import ShortChunkCNNConfig
 from components.spectrogram import SpectrogramConfig
 from components.unet import UNetConfig
+from study.command import Preset
 from study.trial import Recipe
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preset:
-    """`generated` is the corpora's size where no data are given."""
-
-    description: str
-    generated: GeneratedConfig
-    recipe: Recipe
-
 
 DEMO_HOP_SAMPLES = 320
 DEMO_FRAMES = 128
@@ -41,12 +32,10 @@ def _separation(num_steps: int, *, steps_per_epoch: int, batch_size: int = 4) ->
     )
 
 
-def _classification(num_epochs: int, *, validate_every: int, batch_size: int = 16) -> TrainingConfig:
+def _classification(num_epochs: int, *, validate_every: int, batch_size: int = 16, lr: float = 2e-3) -> TrainingConfig:
     return TrainingConfig(
         phases=(
-            Phase(
-                optimiser="adamw", learning_rate=2e-3, weight_decay=1e-2, schedule="one_cycle", num_epochs=num_epochs
-            ),
+            Phase(optimiser="adamw", learning_rate=lr, weight_decay=1e-2, schedule="one_cycle", num_epochs=num_epochs),
         ),
         batch_size=batch_size,
         max_epochs=num_epochs,
@@ -62,7 +51,11 @@ DEMO = Preset(
     recipe=Recipe(
         spectrogram=SpectrogramConfig(hop_samples=DEMO_HOP_SAMPLES),
         unet=UNetConfig().scaled(1 / 2),
-        backends={"cnn": ShortChunkCNNConfig(num_frames=DEMO_FRAMES, last_pool=(2, 2)).scaled(1 / 4)},
+        backends={
+            "cnn": ShortChunkCNNConfig(
+                num_frames=DEMO_FRAMES, last_pool=(2, 2), dropout=0.2, batch_norm_momentum=0.1
+            ).scaled(1 / 4)
+        },
         separation_frames=DEMO_FRAMES,
         # Quiet targets: without the boost and the second loss the separator collapses to silence.
         remix=RemixConfig(
@@ -89,3 +82,21 @@ DEMO = Preset(
         adapters_initial_std=0.01,
     ),
 )
+TINY = Preset(
+    description="everything very small: does it run? about a minute on two cores; its scores mean nothing",
+    generated=tiny(),
+    recipe=replace(
+        DEMO.recipe,
+        unet=UNetConfig(channels=(2, 2, 2, 2, 2, 2), final_channels=2),
+        backends={"cnn": ShortChunkCNNConfig(widths=(2,) * 7, num_frames=DEMO_FRAMES, last_pool=(2, 2))},
+        remix=replace(DEMO.recipe.remix, excerpt_s=3.0, excerpt_hop_s=3.0),
+        separation_training=dict.fromkeys(DEMO.recipe.separation_training, _separation(4, steps_per_epoch=2)),
+        classification_training=_classification(2, validate_every=1, batch_size=8),
+        finetuning_training=dict.fromkeys(
+            DEMO.recipe.finetuning_training, _classification(2, validate_every=1, batch_size=8)
+        ),
+        calibration_batches=1,
+    ),
+)
+
+PRESETS: Mapping[str, Preset] = MappingProxyType({"demo": DEMO, "tiny": TINY})

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,9 @@ def _generated(kind: Kind, config: GeneratedConfig, folder: Path, report: Report
     """The folder's name is the recipe's digest: another recipe is another corpus, never a mixture of two."""
     place = folder / f"generated-{kind}-{digest(recipe_of(config, kind))[:12]}"
     if not place.is_dir():
-        with _processes() as spread:
-            try:
-                write_corpus(kind, place, config, map=spread, report=lambda done, total: report(kind, done, total))
-            except FileExistsError:
-                pass  # another command was first; equal recipes give equal corpora
+        # Another command may be first; equal recipes give equal corpora.
+        with _processes() as spread, suppress(FileExistsError):
+            write_corpus(kind, place, config, map=spread, report=lambda done, total: report(kind, done, total))
     return Corpus.open(place)
 
 

@@ -146,7 +146,6 @@ def _calibrate(network: JointNetwork, objective: ClassificationObjective, config
 
 def _train(objective: Any, config: Any, run: StageRun) -> Training:
     """Trains to the end, from the last loop state if there is one; saves states and reports epochs on the way."""
-    torch.use_deterministic_algorithms(_device(run) == "cpu")
     training = Training(objective, config.training, seed=config.seed, compute=_compute(config, run))
     if run.state is not None:
         training.load_state(state_from_bytes(run.state))

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -30,6 +31,7 @@ class Progress:
         self.stages: dict[str, StageProgress] = {}
         self.started_at = time.monotonic()
         self.notice = ""
+        self.listeners: list[Callable[[StageProgress], None]] = []
 
     def add(self, graph: StageGraph, done: set[str]) -> None:
         for stage in graph:
@@ -38,23 +40,36 @@ class Progress:
                 self.stages[stage.identity] = StageProgress(stage, "done" if cached else "waiting", cached)
 
     def start(self, identity: str) -> None:
+        """The stage runs; told once."""
         entry = self.stages[identity]
-        entry.state = "running"
-        entry.started_at = entry.started_at or time.monotonic()
+        if entry.state != "running":
+            entry.state, entry.started_at = "running", time.monotonic()
+            self._tell(entry)
 
     def report(self, identity: str, latest: dict[str, Any]) -> None:
+        """The stage's last numbers, from "step", "num_steps", "metric" and "value"."""
         self.start(identity)
-        self.stages[identity].latest = latest
+        self.stages[identity].latest.update(latest)
 
     def end(self, identity: str, state: State, error: str = "") -> None:
         entry = self.stages[identity]
         entry.state, entry.error, entry.ended_at = state, error, time.monotonic()
+        self._tell(entry)
+
+    def _tell(self, entry: StageProgress) -> None:
+        for listener in self.listeners:
+            listener(entry)
 
     def count(self) -> Counter[State]:
         return Counter(entry.state for entry in self.stages.values())
 
     def of_state(self, state: State) -> list[StageProgress]:
         return [entry for entry in self.stages.values() if entry.state == state]
+
+    @property
+    def seconds(self) -> float:
+        """Since the command started."""
+        return time.monotonic() - self.started_at
 
     def seconds_left(self) -> float | None:
         """What remains, from the mean duration per kind of what has ended, at the present number of running stages."""

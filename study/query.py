@@ -39,7 +39,12 @@ class Query:
 
     def columns(self) -> dict[str, list[tuple[str, str]]]:
         """(name, type) of every column, by view."""
-        views = [row[0] for row in self._connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal ORDER BY 1").fetchall()]
+        views = [
+            row[0]
+            for row in self._connection.execute(
+                "SELECT view_name FROM duckdb_views() WHERE NOT internal ORDER BY 1"
+            ).fetchall()
+        ]
         return {
             view: [(row[0], row[1]) for row in self._connection.execute(f'DESCRIBE "{view}"').fetchall()]
             for view in views

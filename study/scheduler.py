@@ -1,8 +1,8 @@
 """The scheduler: one Ray Tune run over the graph of stages.
 
 A `Searcher` hands out stages whose parents are done, as many as the cluster can run at once, returns None while
-nothing is ready, and FINISHED at the end. Each Tune trial runs a list of stages in one Ray Train `TorchTrainer`. What is done is
-the store's to say: the searcher is built from it at every start and keeps nothing that matters.
+nothing is ready, and FINISHED at the end. Each Tune trial runs a list of stages in one Ray Train `TorchTrainer`. What
+is done is the store's to say: the searcher is built from it at every start and keeps nothing that matters.
 """
 
 import uuid
@@ -24,16 +24,28 @@ from study.worker import Work, run_stages
 LOST_WORKER_RETRIES = 3
 
 
+Resource = Mapping[str, float]
+
+
 class StageSearcher(Searcher):
     """Unfolds the graph in the order in which it can be trained. Stages may be added while it runs.
 
-    `capacity` tells the CPUs and GPUs that stages may take together, asked anew each time (clusters grow).
+    `limit` and `present` tell the CPUs and GPUs that the cluster can have and has; both are asked anew each time.
     """
 
-    def __init__(self, graph: StageGraph, store: Store, site: Site, progress: Progress, capacity: Callable[[], dict]):
+    def __init__(
+        self,
+        *,
+        graph: StageGraph,
+        store: Store,
+        site: Site,
+        progress: Progress,
+        limit: Callable[[], Resource],
+        present: Callable[[], Resource],
+    ) -> None:
         super().__init__(metric=None, mode=None)
-        self._graph, self._store, self._site = graph, store, site
-        self._progress, self._capacity = progress, capacity
+        self._graph, self._store, self._site, self._progress = graph, store, site, progress
+        self._limit, self._present = limit, present
         self._running: dict[str, list[Stage]] = {}
         progress.add(graph, store.done_identities(graph.identities))
 
@@ -43,6 +55,7 @@ class StageSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The configuration of the next Tune trial, None while there is nothing to do, FINISHED at the end."""
+        self._note_shortage()
         ready = self._ready()
         if not ready:
             return None if self._running else Searcher.FINISHED
@@ -69,6 +82,10 @@ class StageSearcher(Searcher):
             self._end(trial_id, identity, "done" if done else "failed", "" if done else "its processes were lost")
         del self._running[trial_id]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its searcher to restore it, and this one is built from the store instead."""
+        return {}
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store holds the truth."""
 
@@ -93,24 +110,33 @@ class StageSearcher(Searcher):
         return sorted(ready, key=lambda stage: -len(self._graph.descendants(stage.identity)))
 
     def _batch(self, ready: list[Stage]) -> list[Stage]:
-        """One stage, or several of its kind if far more are ready than can run: they share their processes' start."""
-        alike = [stage for stage in ready if stage.kind.name == ready[0].kind.name]
+        """One stage, or several if far more are ready than can run: they share the start of their processes."""
+        need = self._site.resources_of(ready[0].kind.name)
+        alike = [stage for stage in ready if self._site.resources_of(stage.kind.name) == need]
         slots = max(self._slots(ready[0]), 1)
         return alike[: max(1, min(self._site.stages_per_trial, len(ready) // (2 * slots)))]
 
     def _slots(self, stage: Stage) -> int:
         """How many stages like this one the cluster can run at once."""
-        need, capacity = self._site.resources_of(stage.kind.name).total, self._capacity()
-        return min(int(capacity.get(name, 0) // amount) for name, amount in need.items() if amount)
+        need, limit = self._site.resources_of(stage.kind.name).total, self._limit()
+        return min(int(limit[name] // amount) for name, amount in need.items() if amount)
+
+    def _used(self) -> dict[str, float]:
+        """What the running stages take."""
+        totals = [self._site.resources_of(stages[0].kind.name).total for stages in self._running.values()]
+        return {name: sum(total[name] for total in totals) for name in ("CPU", "GPU")}
 
     def _fits(self, stage: Stage) -> bool:
-        need = self._site.resources_of(stage.kind.name).total
-        used = dict.fromkeys(need, 0.0)
-        for stages in self._running.values():
-            for name, amount in self._site.resources_of(stages[0].kind.name).total.items():
-                used[name] += amount
-        capacity = self._capacity()
-        return all(used[name] + amount <= capacity.get(name, 0) + 1e-9 for name, amount in need.items())
+        need, used, limit = self._site.resources_of(stage.kind.name).total, self._used(), self._limit()
+        return all(used[name] + amount <= limit[name] + 1e-9 for name, amount in need.items())
+
+    def _note_shortage(self) -> None:
+        """Says so while stages wait for machines that are not there yet."""
+        used, present = self._used(), self._present()
+        short = [
+            f"{used[name]:g} {name} asked for, {present[name]:g} there" for name in used if used[name] > present[name]
+        ]
+        self._progress.notice = f"waiting for machines: {', '.join(short)}" if short else ""
 
     def _end(self, trial_id: str, identity: str, state: Any, error: str) -> None:
         self._progress.end(identity, state, error)

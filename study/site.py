@@ -1,4 +1,4 @@
-"""The site: where and with what a study runs. It is recorded, not hashed: nothing here may change a result's meaning."""
+"""The site: where and with what a study runs; recorded, not hashed, since it may not change what a result means."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,0 +1,41 @@
+"""Does pre-training by source separation help to tag music, and what does it take?
+
+A U-Net is pre-trained to separate vocals, connected to a short-chunk CNN by adapters and finetuned on tagging; every
+other arm differs from this reference in one factor.
+(Garoufis, Zlatintsi, Maragos: "Pre-Training Music Classification Models via Music Source Separation", EUSIPCO 2024.)
+
+    python experiments/ablation.py                          # generated music, two cores, about 10 minutes
+    python experiments/ablation.py --plan                   # what would run
+    ray job submit --working-dir . -- python experiments/ablation.py
+"""
+
+import sys
+
+from components.adapters import ALL_POINTS, NO_POINTS, finest
+from components.corpora.generated.content import DRUM_TAGS, VOCAL_TAGS
+from experiments.presets import PRESETS
+from study.command import main
+from study.design import Study, bare, one_factor_off
+from study.trial import Trial
+
+reference = Trial(
+    task="tagging", backend="cnn", source="vocals", scheme="two-stage", insertion=ALL_POINTS, unet="frozen"
+)
+
+study = Study(
+    name="pretraining",
+    arms=[
+        bare(reference),
+        *one_factor_off(
+            reference,
+            source=["none", "drums"],
+            scheme=["three-stage"],
+            unet=["finetuned"],
+            insertion=[NO_POINTS, finest(1)],
+        ),
+    ],
+    seeds=range(2),
+)
+
+if __name__ == "__main__":
+    sys.exit(main(study, PRESETS, groups={"vocal tags": VOCAL_TAGS, "drum tags": DRUM_TAGS}, description=__doc__))

@@ -1,0 +1,87 @@
+"""The progress of a study as people watch it: live on a terminal, plain lines in a log."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from study.progress import Progress, StageProgress
+
+PLAIN_EVERY_S = 30.0
+
+
+@contextmanager
+def shown(progress: Progress, console: Console) -> Iterator[None]:
+    """Shows the progress until the block ends."""
+    if console.is_terminal:
+        with Live(get_renderable=lambda: render(progress), console=console, refresh_per_second=2, transient=True):
+            yield
+        return
+    progress.listeners.append(lambda entry: console.print(line(entry), highlight=False, soft_wrap=True))
+    stop = threading.Event()
+    thread = threading.Thread(target=_tell, args=(progress, console, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _tell(progress: Progress, console: Console, stop: threading.Event) -> None:
+    while not stop.wait(PLAIN_EVERY_S):
+        running = "; ".join(describe(entry) for entry in progress.of_state("running"))
+        console.print(f"{counts(progress)}   {running}", highlight=False, soft_wrap=True)
+
+
+def render(progress: Progress) -> Group:
+    """Running stages with bars, then the counts."""
+    table = Table.grid(padding=(0, 1))
+    for entry in progress.of_state("running"):
+        done, total = entry.latest.get("step", 0), entry.latest.get("num_steps") or 1
+        table.add_row("[cyan]●[/]", entry.stage.label, ProgressBar(total, done, width=20), _numbers(entry))
+    failed = [Text(f"✗ {entry.stage.label}: {entry.error}", style="red") for entry in progress.of_state("failed")]
+    notice = [Text(progress.notice, style="yellow")] if progress.notice else []
+    return Group(*failed, table, *notice, Text(f"  {counts(progress)}", style="bold"))
+
+
+def counts(progress: Progress) -> str:
+    """For example "9 done · 2 running · 7 waiting · about 3 min left"."""
+    count = progress.count()
+    states = ("done", "running", "waiting", "failed", "skipped")
+    parts = [f"{count[state]} {state}" for state in states if count[state] or state in ("done", "running", "waiting")]
+    left = progress.seconds_left()
+    return " · ".join(parts + ([] if left is None else [f"about {duration(left)} left"]))
+
+
+def line(entry: StageProgress) -> str:
+    """One event as a line of a log."""
+    clock = time.strftime("%H:%M:%S")
+    if entry.state == "running":
+        return f"{clock} started  {entry.stage.label}"
+    took = f" ({duration(entry.ended_at - entry.started_at)})" if entry.started_at and entry.ended_at else ""
+    return f"{clock} {entry.state:<8} {entry.stage.label}{took}{': ' + entry.error if entry.error else ''}"
+
+
+def describe(entry: StageProgress) -> str:
+    return f"{entry.stage.label} {_numbers(entry)}".strip()
+
+
+def _numbers(entry: StageProgress) -> str:
+    latest = entry.latest
+    step = f"step {latest['step']}/{latest['num_steps']}" if "step" in latest else "starting"
+    return step + (f"  {latest['metric']} {latest['value']:.4g}" if "metric" in latest else "")
+
+
+def duration(seconds: float) -> str:
+    """For example "45 s", "3 min", "2 h 10 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
