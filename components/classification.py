@@ -1,17 +1,18 @@
 """Classification: tagging or genre from one random segment per track and epoch, evaluated by whole tracks.
 
 Serves the bare backend and the joint network alike: both split into `features` (waveform to what no backend weight
-touches) and `classify`. Where the features have no learned weights and segments start on a grid, each segment's
-features are computed once and kept.
+touches) and `classify`. Where nothing that learns stands before the features and segments start on a grid, each
+segment's features are computed once and kept.
 """
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from components import metrics, workers
@@ -21,8 +22,9 @@ from components.corpus import Corpus
 from components.feature_memo import FeatureMemo
 from components.joint import JointNetwork
 from components.metrics import GenreScores, TaggingScores
+from components.separator import Separator
 from components.streams import numpy_generator
-from components.training import Batch
+from components.training import Batch, Objective
 
 Task = Literal["tagging", "genre"]
 
@@ -35,6 +37,13 @@ class SegmentConfig:
     validation_overlap: float = 0.0
     test_overlap: float = 0.5
 
+    def __post_init__(self) -> None:
+        if self.grid_samples < 1:
+            raise ValueError(f"SegmentConfig.grid_samples is {self.grid_samples}; it must be at least 1")
+        for name in ("validation_overlap", "test_overlap"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"SegmentConfig.{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+
 
 class TrackScores(NamedTuple):
     """A split's tracks (rows of the corpus, ascending), their labels, and their probabilities (mean over segments)."""
@@ -44,11 +53,16 @@ class TrackScores(NamedTuple):
     probabilities: Float[np.ndarray, "track class"]
 
 
-class ClassificationObjective(nn.Module):
+class ClassificationObjective(Objective[Classifier | JointNetwork]):
     """Binary cross-entropy over tags, or cross-entropy over genres.
 
     With `freeze_separator` the joint network's separator keeps its weights and its BatchNorm statistics. `memo_bytes`
-    bounds what is kept of features that stay the same.
+    bounds what is kept of features that stay the same, and changes no result.
+
+    Raises:
+        ValueError: the corpus is of another kind, has other classes than the network, a track shorter than a segment,
+            no track in a split, or in validation or test a class without a track (a tag also: without a track that
+            lacks it); or there is no separator to freeze.
     """
 
     def __init__(
@@ -61,31 +75,26 @@ class ClassificationObjective(nn.Module):
         memo_bytes: int = 0,
     ):
         super().__init__()
-        if corpus.kind not in ("tagging", "genre"):
-            raise ValueError(f"{corpus.folder} is a {corpus.kind} corpus; classification needs tagging or genre")
         self.network, self.corpus, self.config = network, corpus, segments
         self.num_samples = network.config.num_samples
-        self._frozen = network.separator if freeze_separator and isinstance(network, JointNetwork) else None
+        self._check_corpus()
+        self._frozen = _separator_of(network).requires_grad_(False) if freeze_separator else None
         self._train_tracks = corpus.indices("train")
         self._memo = FeatureMemo(memo_bytes)
-        if self._frozen is not None:
-            self._frozen.requires_grad_(False)
-        corpus.tiles(np.arange(len(corpus)), self.num_samples)
-        if network.config.backend.num_classes != len(corpus.classes):
-            raise ValueError(
-                f"backend.num_classes is {network.config.backend.num_classes}, {corpus.folder} has {len(corpus.classes)}"
-            )
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch) -> Float[Tensor, ""]:
         tracks, starts = self.draw(batch)
+        logits = self.network.classify(self._features(tracks, starts, keep=True)).float()
         targets = self.corpus.labels(tracks)
-        return self._loss(self.network.classify(self._features(tracks, starts, keep=True)), targets)
+        if self.corpus.kind == "tagging":
+            return functional.binary_cross_entropy_with_logits(logits, targets)
+        return functional.cross_entropy(logits, targets)
 
     def examples_per_epoch(self) -> int:
         return len(self._train_tracks)
 
     def set_training(self, training: bool) -> None:
-        self.network.train(training)
+        super().set_training(training)
         if self._frozen is not None:
             self._frozen.eval()
 
@@ -103,34 +112,46 @@ class ClassificationObjective(nn.Module):
         return {"loss": self._track_loss(scores)} | {k: v for k, v in vars(measured).items() if k != "tags"}
 
     def evaluate(self, split: Literal["validation", "test"]) -> TrackScores:
-        """Probabilities of every track of a split, the mean over its tiled segments (PAPER: section III-D)."""
+        """Probabilities of every track of a split, the mean over its tiled segments (PAPER section 7)."""
         overlap = self.config.validation_overlap if split == "validation" else self.config.test_overlap
-        tracks = self.corpus.indices(split)
-        mine = tracks[workers.rank() :: workers.num_workers()]
-        segment_tracks, starts = self.corpus.tiles(mine, self.num_samples, overlap)
-        batches = range(0, len(starts), 32)
-        scores = [
-            self._probabilities(segment_tracks[i : i + 32], starts[i : i + 32], keep=split == "validation")
-            for i in batches
-        ]
-        shares = workers.gather(metrics.average_over_tracks(np.concatenate(scores), segment_tracks))
-        found, means = (np.concatenate([share[i] for share in shares]) for i in (0, 1))
-        order = np.argsort(found)
-        return TrackScores(found[order], self.corpus.labels(found[order]).cpu().numpy(), means[order])
+        tracks, starts = self.corpus.tiles(self.corpus.indices(split), self.num_samples, overlap)
+        mine = np.arange(len(tracks))[workers.rank() :: workers.num_workers()]
+        batches = [mine[i : i + 32] for i in range(0, len(mine), 32)]
+        # A test comes once: its features would only take room.
+        keep = split == "validation"
+        shares = workers.gather([(b, self._probabilities(tracks[b], starts[b], keep=keep)) for b in batches])
+        segments, probabilities = zip(*chain.from_iterable(shares), strict=True)
+        found, means = metrics.average_over_tracks(np.concatenate(probabilities), tracks[np.concatenate(segments)])
+        return TrackScores(found, self.corpus.labels(found).cpu().numpy(), means)
 
     def measure(self, scores: TrackScores, split: str) -> TaggingScores | GenreScores:
         """The metrics of the task; ValueError names a tag that has no positives or no negatives in the split."""
         measure = metrics.tagging_scores if self.corpus.kind == "tagging" else metrics.genre_scores
         return measure(scores.targets, scores.probabilities, classes=self.corpus.classes, split=split)
 
+    def _check_corpus(self) -> None:
+        """Before the first step rather than at the first validation or the test."""
+        corpus, num_classes = self.corpus, self.network.config.backend.num_classes
+        if corpus.kind not in ("tagging", "genre"):
+            raise ValueError(f"{corpus.folder} is a {corpus.kind} corpus; classification needs tagging or genre")
+        if num_classes != len(corpus.classes):
+            raise ValueError(f"backend.num_classes is {num_classes}, {corpus.folder} has {len(corpus.classes)}")
+        corpus.tiles(np.arange(len(corpus)), self.num_samples)
+        for split in ("validation", "test"):
+            tracks = corpus.indices(split)
+            targets = corpus.labels(tracks).cpu().numpy()
+            perfect = targets if corpus.kind == "tagging" else np.eye(num_classes)[targets]
+            self.measure(TrackScores(tracks, targets, perfect), split)
+
     def _features(self, tracks: np.ndarray, starts: np.ndarray, *, keep: bool) -> BackendInput:
-        def compute(chosen: np.ndarray) -> BackendInput:
+        def compute(chosen: slice) -> BackendInput:
             segments = self.corpus.gather(tracks[chosen], starts[chosen], self.num_samples)
             return self.network.features(segments[:, 0])
 
-        if keep and self._features_stay:
-            return self._memo.features(list(zip(tracks.tolist(), starts.tolist(), strict=True)), compute)
-        return compute(np.arange(len(tracks)))
+        if not (keep and self._features_stay):
+            return compute(slice(None))
+        keys = list(zip(tracks.tolist(), starts.tolist(), strict=True))
+        return self._memo.features(keys, lambda index: compute(slice(index, index + 1)))
 
     @property
     def _features_stay(self) -> bool:
@@ -142,14 +163,15 @@ class ClassificationObjective(nn.Module):
         logits = self.network.classify(self._features(tracks, starts, keep=keep)).float()
         return (logits.sigmoid() if self.corpus.kind == "tagging" else logits.softmax(dim=1)).cpu().numpy()
 
-    def _loss(self, logits: Float[Tensor, "batch class"], targets: Tensor) -> Float[Tensor, ""]:
-        if self.corpus.kind == "tagging":
-            return functional.binary_cross_entropy_with_logits(logits.float(), targets)
-        return functional.cross_entropy(logits.float(), targets)
-
     def _track_loss(self, scores: TrackScores) -> float:
         probabilities = torch.from_numpy(scores.probabilities).clamp(1e-7, 1 - 1e-7)
         targets = torch.from_numpy(scores.targets)
         if self.corpus.kind == "tagging":
             return functional.binary_cross_entropy(probabilities, targets.double()).item()
         return functional.nll_loss(probabilities.log(), targets).item()
+
+
+def _separator_of(network: Classifier | JointNetwork) -> Separator:
+    if not isinstance(network, JointNetwork):
+        raise ValueError(f"freeze_separator is True; a {type(network).__name__} has no separator")
+    return network.separator

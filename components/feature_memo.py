@@ -1,11 +1,12 @@
 """What frozen networks make of segments, computed once per segment and kept in memory up to a limit.
 
-A pure memory: it changes how often a feature is computed, never its value (up to the batch it was computed in).
+A pure memory: it changes how often a feature is computed, never its value. Arithmetic in batches could: its last bits
+depend on the batch's size, and a training that goes on after an interruption meets a segment for the first time in
+another batch than the undisturbed one. So segments are computed one at a time.
 """
 
 from collections.abc import Callable, Hashable, Sequence
 
-import numpy as np
 import torch
 
 from components.backend import BackendInput
@@ -15,35 +16,29 @@ class FeatureMemo:
     """Keeps at most `max_bytes`; what does not fit is computed each time."""
 
     def __init__(self, max_bytes: int) -> None:
+        if max_bytes < 0:
+            raise ValueError(f"max_bytes is {max_bytes}; it must be at least 0")
         self.max_bytes, self.num_bytes = max_bytes, 0
         self._kept: dict[Hashable, BackendInput] = {}
 
-    def features(self, keys: Sequence[Hashable], compute: Callable[[np.ndarray], BackendInput]) -> BackendInput:
-        """The batched features of the segments `keys`; `compute` is given the positions of those that are not kept."""
-        missing = np.array([i for i, key in enumerate(keys) if key not in self._kept], dtype=np.int64)
-        fresh: dict[Hashable, BackendInput] = {}
-        if len(missing):
-            with torch.no_grad():
-                computed = compute(missing)
-            fresh = {keys[i]: _row(computed, row) for row, i in enumerate(missing)}
-            self._keep(fresh)
-        return _batch([fresh[key] if key in fresh else self._kept[key] for key in keys])
+    def features(self, keys: Sequence[Hashable], compute: Callable[[int], BackendInput]) -> BackendInput:
+        """The batched features of the segments `keys`; `compute` makes those of the one at a position, a batch of 1."""
+        return _joined([self._one(key, index, compute) for index, key in enumerate(keys)])
 
-    def _keep(self, fresh: dict[Hashable, BackendInput]) -> None:
-        for key, row in fresh.items():
-            size = sum(t.numel() * t.element_size() for t in (row.log_mel, *row.maps.values()))
-            if self.num_bytes + size <= self.max_bytes:
-                self._kept[key] = BackendInput(row.log_mel.clone(), {level: t.clone() for level, t in row.maps.items()})
-                self.num_bytes += size
+    @torch.no_grad()
+    def _one(self, key: Hashable, index: int, compute: Callable[[int], BackendInput]) -> BackendInput:
+        if key in self._kept:
+            return self._kept[key]
+        features = compute(index)
+        num_bytes = sum(tensor.nbytes for tensor in (features.log_mel, *features.maps.values()))
+        if self.num_bytes + num_bytes <= self.max_bytes:
+            self._kept[key] = features
+            self.num_bytes += num_bytes
+        return features
 
 
-def _row(features: BackendInput, row: int) -> BackendInput:
-    return BackendInput(features.log_mel[row], {level: t[row] for level, t in features.maps.items()})
-
-
-def _batch(rows: list[BackendInput]) -> BackendInput:
-    levels = rows[0].maps
+def _joined(parts: Sequence[BackendInput]) -> BackendInput:
     return BackendInput(
-        torch.stack([row.log_mel for row in rows]),
-        {level: torch.stack([row.maps[level] for row in rows]) for level in levels},
+        torch.cat([part.log_mel for part in parts]),
+        {level: torch.cat([part.maps[level] for part in parts]) for level in parts[0].maps},
     )

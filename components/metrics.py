@@ -2,6 +2,8 @@
 
 Separation scores are per waveform, so that batches can be joined before anything is averaged. Classification scores are
 per track: `average_over_tracks` first, then `tagging_scores` or `genre_scores`.
+
+The libraries behind both take seconds to import, so each is imported where it is used.
 """
 
 from collections.abc import Sequence
@@ -10,9 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, Integer, Num
-from sklearn.metrics import accuracy_score, average_precision_score, balanced_accuracy_score, roc_auc_score
 from torch import Tensor
-from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio, signal_noise_ratio
 
 FLOOR_DB = -60.0
 
@@ -28,6 +28,8 @@ def si_sdr(
     Raises:
         ValueError: the estimate is not finite (a diverged network must not pass for a silent target).
     """
+    from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
+
     _check_finite(estimate)
     score = scale_invariant_signal_distortion_ratio(estimate.double(), target.double())
     return _scored(score.where(estimate.any(dim=-1), FLOOR_DB), target)
@@ -44,6 +46,8 @@ def sdr(
     Raises:
         ValueError: the estimate is not finite.
     """
+    from torchmetrics.functional.audio import signal_noise_ratio
+
     _check_finite(estimate)
     return _scored(signal_noise_ratio(estimate.double(), target.double()), target)
 
@@ -112,6 +116,8 @@ def tagging_scores(
     Raises:
         ValueError: naming the tags that no track, or every track, of the split has.
     """
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     num_positives = (targets > 0).sum(axis=0)
     one_sided = [tag for tag, count in zip(classes, num_positives, strict=True) if count in (0, len(targets))]
     if one_sided:
@@ -155,6 +161,8 @@ def genre_scores(
     Raises:
         ValueError: naming the classes that no track of the split has, or probabilities that are not finite.
     """
+    from sklearn.metrics import accuracy_score, balanced_accuracy_score
+
     absent = [name for index, name in enumerate(classes) if index not in targets]
     if absent:
         raise ValueError(f"classes without a track among {len(targets)} {split} tracks: {absent}")

@@ -1,7 +1,7 @@
 """Separation pre-training: the U-Net learns to take one source, or all four, out of a mixture.
 
-Mixtures are remixed from random excerpts of different songs (PAPER: section III-A of the article), so that sources
-that never met are heard together and the targets stay exact.
+Mixtures are remixed from random excerpts of the training songs (PAPER section 4), so that sources that never met are
+heard together and the targets stay exact.
 """
 
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from components import metrics, workers
 from components.audio import SAMPLE_RATE
 from components.corpus import Corpus
 from components.separator import Separator
 from components.streams import numpy_generator
-from components.training import Batch
+from components.training import Batch, Objective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +36,21 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class RemixConfig:
-    """Two excerpts of the target and two of everything else; all excerpts of a song start `excerpt_hop_s` apart."""
+    """Excerpts of a song last `excerpt_s` and start `excerpt_hop_s` apart.
+
+    One source: two excerpts of it are the part `target`, two of everything else the part `others`. All four sources
+    are summed as they are, two excerpts of each but one of the bass; the parts say nothing about them.
+    """
 
     excerpt_s: float = 6.0
     excerpt_hop_s: float = 3.0
     target: Part = Part()
     others: Part = Part()
+
+    def __post_init__(self) -> None:
+        for name in ("excerpt_s", "excerpt_hop_s"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"RemixConfig.{name} is {getattr(self, name)}; it must be positive")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,15 +63,25 @@ class SeparationLossConfig:
     waveform_weight: float = 1.0
     sqrt_magnitude_weight: float = 0.0
 
+    def __post_init__(self) -> None:
+        weights = (self.waveform_weight, self.sqrt_magnitude_weight)
+        if not (min(weights) >= 0 and max(weights) > 0):
+            raise ValueError(
+                f"SeparationLossConfig's weights are {weights}; none may be negative, one must be positive"
+            )
 
-# How many of the four drawn excerpts each source contributes when all are separated at once.
-EXCERPTS_OF_ALL = {"vocals": 2, "other": 2, "drums": 2, "bass": 1}
+
+# Which of an example's excerpts each source is taken from when all are separated at once.
+EXCERPTS_OF_ALL = {"vocals": slice(0, 2), "other": slice(2, 4), "drums": slice(4, 6), "bass": slice(6, 7)}
+NUM_EXCERPTS = 7
 
 
-class SeparationObjective(nn.Module):
+class SeparationObjective(Objective[Separator]):
     """Draws remixed mixtures and scores the separator's estimates.
 
-    Corpus stems needed: "mixture" and every source of the separator; ValueError names a missing one.
+    Raises:
+        ValueError: the corpus has no "mixture", no stem of one of the sources or no track in a split; or a segment of
+            `num_frames` frames does not fit the U-Net's poolings, the shortest track or an excerpt.
     """
 
     def __init__(
@@ -71,36 +90,29 @@ class SeparationObjective(nn.Module):
         super().__init__()
         self.network, self.corpus, self.remix, self.loss_config = network, corpus, remix, loss
         self.segment_samples = network.config.spectrogram.num_samples(num_frames)
-        network.config.check_num_samples(self.segment_samples)
         self.sources: tuple[str, ...] = network.config.sources
-        missing = [stem for stem in ("mixture", *self.sources) if stem not in corpus.stems]
-        if missing:
-            raise ValueError(f"{corpus.folder} has no stem {missing[0]!r}; it has {list(corpus.stems)}")
+        self._excerpt_samples = round(remix.excerpt_s * SAMPLE_RATE)
+        self._check_stems()
+        self._check_segment()
         self._excerpts = self._list_excerpts()
 
-    def forward(self, batch: Batch) -> Tensor:
-        mixture, target = self._remixed(batch)
-        return self._loss(mixture, target)
-
-    def examples_per_epoch(self) -> None:
-        return None
-
-    def set_training(self, training: bool) -> None:
-        self.network.train(training)
+    def forward(self, batch: Batch) -> Float[Tensor, ""]:
+        return self.loss(*self.remixed(batch))
 
     def validate(self) -> dict[str, float]:
         return self.evaluate("validation")
 
     def evaluate(self, split: Literal["validation", "test"]) -> dict[str, float]:
-        """The loss, and SDR and SI-SDR (dB) per source over the songs' own mixtures, segment by segment.
+        """The loss, and SDR and SI-SDR (dB) per source, over the songs' own mixtures, segment by segment.
 
-        "si_sdr_mixture_vocals" is what the mixture itself would score as an estimate. Segments in which a source is
-        silent do not count for it.
+        "loss" is the mean absolute error of the waveform alone. "si_sdr_mixture_vocals" is what the mixture itself
+        would score as an estimate. Segments in which a source is silent do not count for it.
         """
         tracks, starts = self.corpus.tiles(self.corpus.indices(split), self.segment_samples)
         mine = np.arange(len(tracks))[workers.rank() :: workers.num_workers()]
-        scores = [self._score(tracks[batch], starts[batch]) for batch in np.array_split(mine, -(-len(mine) // 8))]
-        joined = _joined(workers.gather(_joined(scores)))
+        batches = [mine[i : i + 8] for i in range(0, len(mine), 8)]
+        shares = workers.gather([self._score(tracks[batch], starts[batch]) for batch in batches])
+        joined = _joined([scores for share in shares for scores in share])
         return {"loss": joined.pop("loss").mean().item()} | {
             f"{name}_{source}": value
             for name, values in joined.items()
@@ -110,10 +122,10 @@ class SeparationObjective(nn.Module):
     def _score(self, tracks: np.ndarray, starts: np.ndarray) -> dict[str, Tensor]:
         """Scores of each segment: loss (segment,), the others (segment, source)."""
         stems = self._stems(tracks, starts)
-        inner = slice(self._edge, -self._edge)
-        target = torch.stack([stems[source] for source in self.sources], dim=1)[..., inner]
-        estimate = self._estimates(stems["mixture"])[..., inner]
-        mixture = stems["mixture"][:, None, inner].expand_as(target)
+        separation = self.network(stems["mixture"])
+        estimate = self._inner(self.network.waveforms(separation, self.segment_samples))
+        target = self._inner(torch.stack([stems[source] for source in self.sources], dim=1))
+        mixture = self._inner(stems["mixture"])[:, None].expand_as(target)
         scores = {
             "loss": (estimate - target).abs().mean(dim=(1, 2)),
             "sdr": metrics.sdr(estimate, target),
@@ -123,14 +135,13 @@ class SeparationObjective(nn.Module):
         }
         return {name: values.cpu() for name, values in scores.items()}
 
-    def _estimates(self, mixture: Float[Tensor, "batch sample"]) -> Float[Tensor, "batch source sample"]:
-        return self.network.waveforms(self.network(mixture), self.segment_samples)
-
-    def _loss(self, mixture: Float[Tensor, "batch sample"], target: Float[Tensor, "batch source sample"]) -> Tensor:
+    def loss(
+        self, mixture: Float[Tensor, "batch sample"], target: Float[Tensor, "batch source sample"]
+    ) -> Float[Tensor, ""]:
+        """The configured loss of the separator's estimates of `target`."""
         separation, config = self.network(mixture), self.loss_config
-        inner = slice(self._edge, -self._edge)
         estimate = self.network.waveforms(separation, self.segment_samples)
-        loss = config.waveform_weight * (estimate - target)[..., inner].abs().mean()
+        loss = config.waveform_weight * self._inner(estimate - target).abs().mean()
         if config.sqrt_magnitude_weight:
             spectrum = self.network.spectrogram.stft(target.flatten(0, 1))[..., :-1]
             truth = spectrum.abs().unflatten(0, target.shape[:2])
@@ -138,50 +149,80 @@ class SeparationObjective(nn.Module):
             loss = loss + config.sqrt_magnitude_weight * difference.abs().mean()
         return loss
 
-    @property
-    def _edge(self) -> int:
-        """Samples at either end that the inverse STFT tapers."""
-        return self.network.config.spectrogram.window_samples
+    def _inner(self, waveform: Float[Tensor, "*shape sample"]) -> Float[Tensor, "*shape inner"]:
+        """Without the window's length at either end, most of which the inverse STFT tapers."""
+        edge = self.network.config.spectrogram.window_samples
+        return waveform[..., edge:-edge]
+
+    def _check_stems(self) -> None:
+        missing = [stem for stem in ("mixture", *self.sources) if stem not in self.corpus.stems]
+        if missing:
+            raise ValueError(f"{self.corpus.folder} has no stem {missing[0]!r}; it has {list(self.corpus.stems)}")
+        unknown = [source for source in self.sources if source not in EXCERPTS_OF_ALL]
+        if len(self.sources) > 1 and unknown:
+            allowed = ", ".join(EXCERPTS_OF_ALL)
+            raise ValueError(f"sources has {unknown[0]!r}; several at once can be remixed out of: {allowed}")
+
+    def _check_segment(self) -> None:
+        """Before the first step rather than at the first validation or test."""
+        self.network.config.check_num_samples(self.segment_samples)
+        for split in ("train", "validation", "test"):
+            self.corpus.tiles(self.corpus.indices(split), self.segment_samples)
+        edges = 2 * self.network.config.spectrogram.window_samples
+        if self.segment_samples <= edges:
+            raise ValueError(f"a segment has {self.segment_samples} samples; {edges} are left out at its edges")
+        if self._excerpt_samples < self.segment_samples:
+            given = f"RemixConfig.excerpt_s is {self.remix.excerpt_s}, {self._excerpt_samples} samples"
+            raise ValueError(f"{given}; a segment has {self.segment_samples}")
 
     def _list_excerpts(self) -> tuple[np.ndarray, np.ndarray]:
         """Tracks and starts (samples) of all training excerpts; a song shorter than one gives a single shorter one."""
         hop = round(self.remix.excerpt_hop_s * SAMPLE_RATE)
-        excerpt = round(self.remix.excerpt_s * SAMPLE_RATE)
         tracks = self.corpus.indices("train")
-        self.corpus.tiles(tracks, self.segment_samples)
-        counts = np.maximum((self.corpus.tracks["length"][tracks] - excerpt) // hop + 1, 1)
+        counts = np.maximum((self.corpus.tracks["length"][tracks] - self._excerpt_samples) // hop + 1, 1)
         starts = [np.arange(count) * hop for count in counts]
         return np.repeat(tracks, counts), np.concatenate(starts)
 
-    def _draw(self, batch: Batch, position: int) -> tuple[np.ndarray, np.ndarray, list[float]]:
-        """Four segments, each a random crop of a random excerpt (tracks, starts), and the gains of the two parts."""
+    def draw(self, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A batch's excerpts, each cropped at random: tracks and starts (example, excerpt), gains (example, part).
+
+        The draws do not ask which sources there are; a single one uses the first four excerpts.
+        """
+        draws = [self._draw(batch, position) for position in batch.positions]
+        tracks, starts, gains = (np.stack([draw[i] for draw in draws]) for i in range(3))
+        num_used = NUM_EXCERPTS if len(self.sources) > 1 else 4
+        return tracks[:, :num_used], starts[:, :num_used], gains
+
+    def _draw(self, batch: Batch, position: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         generator = numpy_generator(batch.seed, "remix", batch.epoch, position)
-        chosen = generator.integers(len(self._excerpts[0]), size=4)
-        tracks, starts = self._excerpts[0][chosen], self._excerpts[1][chosen]
-        room = np.minimum(round(self.remix.excerpt_s * SAMPLE_RATE), self.corpus.tracks["length"][tracks] - starts)
-        starts = starts + (generator.random(4) * (room - self.segment_samples + 1)).astype(np.int64)
+        all_tracks, all_starts = self._excerpts
+        chosen = generator.integers(len(all_tracks), size=NUM_EXCERPTS)
+        tracks, starts = all_tracks[chosen], all_starts[chosen]
+        room = np.minimum(self._excerpt_samples, self.corpus.tracks["length"][tracks] - starts)
+        starts = starts + (generator.random(NUM_EXCERPTS) * (room - self.segment_samples + 1)).astype(np.int64)
         return tracks, starts, self._gains(generator)
 
-    def _remixed(self, batch: Batch) -> tuple[Float[Tensor, "batch sample"], Float[Tensor, "batch source sample"]]:
-        """Mixtures and targets of one batch."""
-        tracks, starts, gains = zip(*(self._draw(batch, position) for position in batch.positions), strict=True)
-        segments = self._stems(np.concatenate(tracks), np.concatenate(starts))
-        stems = {name: stem.unflatten(0, (-1, 4)) for name, stem in segments.items()}
-        if len(self.sources) > 1:
-            target = torch.stack([stems[source][:, : EXCERPTS_OF_ALL[source]].sum(dim=1) for source in self.sources], 1)
-            return target.sum(dim=1), target
-        gain = torch.tensor(gains, device=self.corpus.device)
-        target = gain[:, :1] * stems[self.sources[0]][:, :2].sum(dim=1)
-        others = gain[:, 1:] * (stems["mixture"] - stems[self.sources[0]])[:, 2:].sum(dim=1)
-        return target + others, target[:, None]
+    def remixed(self, batch: Batch) -> tuple[Float[Tensor, "batch sample"], Float[Tensor, "batch source sample"]]:
+        """Mixtures and targets of one batch (PAPER section 4)."""
+        tracks, starts, gains = self.draw(batch)
+        stems = {
+            name: segments.unflatten(0, tracks.shape)
+            for name, segments in self._stems(tracks.ravel(), starts.ravel()).items()
+        }
+        if len(self.sources) == 1:
+            source, gain = self.sources[0], torch.from_numpy(gains).to(self.corpus.device)
+            target = gain[:, :1] * stems[source][:, :2].sum(dim=1)
+            others = gain[:, 1:] * (stems["mixture"] - stems[source])[:, 2:].sum(dim=1)
+            return target + others, target[:, None]
+        targets = [stems[source][:, EXCERPTS_OF_ALL[source]].sum(dim=1) for source in self.sources]
+        target = torch.stack(targets, dim=1)
+        return target.sum(dim=1), target
 
-    def _gains(self, generator: np.random.Generator) -> list[float]:
+    def _gains(self, generator: np.random.Generator) -> np.ndarray:
         """Linear gains of the target and of the others; 0 where a part is absent."""
         parts = (self.remix.target, self.remix.others)
-        return [
-            float((generator.random() < part.presence) * 10 ** (generator.uniform(*part.gain_db) / 20))
-            for part in parts
-        ]
+        gains = [(generator.random() < p.presence) * 10 ** (generator.uniform(*p.gain_db) / 20) for p in parts]
+        return np.array(gains, dtype=np.float32)
 
     def _stems(self, tracks: np.ndarray, starts: np.ndarray) -> dict[str, Float[Tensor, "batch sample"]]:
         segments = self.corpus.gather(tracks, starts, self.segment_samples)

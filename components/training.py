@@ -5,21 +5,27 @@ interrupted anywhere ends with the same bits as an undisturbed one: random draws
 example (streams.py) and need no state of their own.
 """
 
+import copy
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from components import workers
 from components.phases import Phase, TrainingConfig, make_optimiser, make_schedule
 from components.streams import torch_generator
 
+Precision = Literal["float32", "bf16"]
+Network = TypeVar("Network", bound=nn.Module)
+
 
 class NonFiniteError(ArithmeticError):
-    """The loss or a gradient is infinite or not a number."""
+    """The loss, a gradient or the monitored metric is infinite or not a number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,18 +41,26 @@ class Batch:
     positions: range
 
 
-class Objective(Protocol):
-    """What is learned. Called with a `Batch` it returns the mean loss of its examples, a scalar."""
+class Objective(nn.Module, Generic[Network]):
+    """What `network` learns. A call's result depends on the batch and the network alone, never on earlier calls."""
 
-    network: nn.Module
+    network: Network
 
-    def __call__(self, batch: Batch) -> Tensor: ...
+    def forward(self, batch: Batch) -> Float[Tensor, ""]:
+        """The mean loss of the batch's examples."""
+        raise NotImplementedError
+
+    def validate(self) -> dict[str, float]:
+        """The metrics of the validation split, the same on every worker."""
+        raise NotImplementedError
+
     def examples_per_epoch(self) -> int | None:
         """None where examples are drawn without end; `TrainingConfig.steps_per_epoch` then gives the length."""
-        ...
+        return None
 
-    def set_training(self, training: bool) -> None: ...
-    def validate(self) -> dict[str, float]: ...
+    def set_training(self, training: bool) -> None:
+        """Whatever has to be in training mode while it learns, and in evaluation mode otherwise."""
+        self.network.train(training)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +68,13 @@ class Compute:
     """Where and in which arithmetic the loop runs."""
 
     device: str = "cpu"
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Precision = "float32"
     synchronise_batch_norm: bool = False
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            allowed = ", ".join(get_args(Precision))
+            raise ValueError(f"Compute.precision is {self.precision!r}; allowed: {allowed}")
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.precision == "bf16")
@@ -75,27 +94,25 @@ class Position:
     epochs_without_better: int = 0
     loss_sum: float = 0.0
     epoch_seconds: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, int | float]] = field(default_factory=list)
 
 
 class Training:
     """Trains `objective.network` in place as `config` says.
 
     Raises ValueError for a batch that does not divide among the workers or exceeds the examples of an epoch, and
-    NonFiniteError at the first step whose loss or gradient is not finite, before the weights are touched.
+    NonFiniteError at the first step whose loss or gradient is not finite, before the weights are touched, and at the
+    first validation whose monitored metric is not finite.
     """
 
-    def __init__(self, objective: Objective, config: TrainingConfig, *, seed: int, compute: Compute | None = None):
+    def __init__(self, objective: Objective[Any], config: TrainingConfig, *, seed: int, compute: Compute | None = None):
         self.objective, self.config, self.seed, self.compute = objective, config, seed, compute or Compute()
         self.steps_per_epoch = config.resolve_steps_per_epoch(objective.examples_per_epoch())
         if config.batch_size % workers.num_workers():
             raise ValueError(f"batch_size {config.batch_size} does not divide among {workers.num_workers()} workers")
         self.position = Position()
         self.best_weights: dict[str, Tensor] = {}
-        self._parallel = workers.data_parallel(
-            objective,  # pyright: ignore[reportArgumentType]
-            synchronise_batch_norm=self.compute.synchronise_batch_norm,
-        )
+        self._parallel = workers.data_parallel(objective, synchronise_batch_norm=self.compute.synchronise_batch_norm)
         self._begin_phase()
 
     @property
@@ -109,7 +126,7 @@ class Training:
     @property
     def num_steps(self) -> int:
         """Steps of the whole stage if no phase ends early."""
-        return self.config.max_epochs * self.steps_per_epoch
+        return self.config.num_epochs * self.steps_per_epoch
 
     def run(self, after_step: Callable[["Training"], None] = lambda training: None) -> None:
         """Steps until the last phase has ended, then leaves the kept weights in the network."""
@@ -123,12 +140,18 @@ class Training:
         """One optimiser step, and at an epoch's end its validation and bookkeeping."""
         started = time.perf_counter()
         self._optimise()
+        ends = self.position.step_in_epoch == self.steps_per_epoch
+        metrics = self._validate() if ends and self._validates else {}
         self.position.epoch_seconds += time.perf_counter() - started
-        if self.position.step_in_epoch == self.steps_per_epoch:
-            self._end_epoch()
+        if ends:
+            self._end_epoch(metrics)
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on; plain values and tensors."""
+        """All that the next step depends on: plain values and tensors, live ones that the next step changes.
+
+        The first worker's state serves all of them: what is different elsewhere (local BatchNorm statistics) is
+        overwritten by the first one's before it is read.
+        """
         return {
             "network": self.network.state_dict(),
             "optimiser": self._optimiser.state_dict(),
@@ -138,12 +161,13 @@ class Training:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        self.position = Position(**state["position"])
+        """Goes on from a copy of a `state()` of the same objective, configuration and seed."""
+        self.position = Position(**copy.deepcopy(state["position"]))
         self.best_weights = dict(state["best_weights"])
         self.network.load_state_dict(state["network"])
         if not self.finished:
             self._begin_phase()
-            self._optimiser.load_state_dict(state["optimiser"])
+            self._load_optimiser(state["optimiser"])
             self._schedule.load_state_dict(state["schedule"])
 
     @property
@@ -154,6 +178,14 @@ class Training:
         learned = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self._optimiser = make_optimiser(self._phase, learned)
         self._schedule = make_schedule(self._phase, self._optimiser, self.steps_per_epoch)
+
+    def _load_optimiser(self, state: dict[str, Any]) -> None:
+        """Copies the moments into the memory layout of their parameters: fused kernels walk memory, not strides."""
+        self._optimiser.load_state_dict(state)
+        for parameter, moments in self._optimiser.state.items():
+            for name, value in moments.items():
+                like = parameter if value.shape == parameter.shape else value
+                moments[name] = torch.empty_like(like, dtype=value.dtype).copy_(value)
 
     def _batch(self) -> Batch:
         start = self.position.step_in_epoch * self.config.batch_size
@@ -167,44 +199,60 @@ class Training:
         with self.compute.autocast():
             loss = self._parallel(self._batch())
         loss.backward()
-        self._check_finite(loss)
+        mean_loss = workers.mean(loss.detach())
+        self._check_finite(mean_loss)
         self._optimiser.step()
         self._schedule.step()
-        self.position.loss_sum += loss.item()
+        self.position.loss_sum += mean_loss.item()
         self.position.step += 1
         self.position.step_in_epoch += 1
 
-    def _check_finite(self, loss: Tensor) -> None:
-        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
-        if torch.isfinite(loss) and torch.isfinite(nn.utils.get_total_norm(gradients)):
+    def _check_finite(self, loss: Float[Tensor, ""]) -> None:
+        gradients = {name: p.grad for name, p in self.network.named_parameters() if p.grad is not None}
+        # One number for all gradients; each of them is looked at only if that number is not finite.
+        if torch.isfinite(loss + nn.utils.get_total_norm(gradients.values())):
             return
-        at = f"step {self.position.step} (phase {self.position.phase}, epoch {self.position.epoch})"
-        names = ", ".join(list(self._non_finite())[:3]) or "none"
-        raise NonFiniteError(f"not finite at {at}: loss {loss.item()}, gradients of {names}")
+        names = [name for name, gradient in gradients.items() if not torch.isfinite(gradient).all()]
+        if names or not torch.isfinite(loss):
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            culprits = f"gradients of {', '.join(names[:3])}{more}" if names else "all gradients finite"
+            raise NonFiniteError(f"not finite at {self._place}: loss {loss.item()}, {culprits}")
 
-    def _non_finite(self) -> Iterator[str]:
-        for name, parameter in self.network.named_parameters():
-            if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
-                yield name
+    @property
+    def _place(self) -> str:
+        return f"step {self.position.step} (phase {self.position.phase}, epoch {self.position.epoch})"
 
-    def _end_epoch(self) -> None:
-        started, position = time.perf_counter(), self.position
-        ends = position.epoch_in_phase + 1 == self._phase.num_epochs
-        metrics = self._validate() if ends or (position.epoch_in_phase + 1) % self.config.validate_every == 0 else {}
-        row = {
-            "epoch": position.epoch,
-            "phase": position.phase,
-            "step": position.step,
-            "train_loss": workers.mean(position.loss_sum / self.steps_per_epoch),
-            "learning_rate": self._schedule.get_last_lr()[0],
-            **metrics,
-            "duration_s": position.epoch_seconds + time.perf_counter() - started,
-        }
-        position.history.append(row)
-        self._note_best(metrics)
+    @property
+    def _ends_phase(self) -> bool:
+        """Whether the current epoch is the phase's last, whatever its validation says."""
+        position = self.position
+        return self._phase.num_epochs == position.epoch_in_phase + 1 or self.config.max_epochs == position.epoch + 1
+
+    @property
+    def _validates(self) -> bool:
+        return self._ends_phase or (self.position.epoch_in_phase + 1) % self.config.validate_every == 0
+
+    def _end_epoch(self, metrics: dict[str, float]) -> None:
+        """`metrics`: the validation's, empty where there was none."""
+        position = self.position
+        position.history.append(
+            {
+                "epoch": position.epoch,
+                "phase": position.phase,
+                "step": position.step,
+                "train_loss": position.loss_sum / self.steps_per_epoch,
+                "learning_rate": float(self._schedule.get_last_lr()[0]),
+                **metrics,
+                "duration_s": position.epoch_seconds,
+            }
+        )
+        position.epochs_without_better += 1
+        if metrics:
+            self._note_best(metrics)
+        ends = self._ends_phase or (bool(metrics) and self._out_of_patience)
         position.epoch, position.epoch_in_phase = position.epoch + 1, position.epoch_in_phase + 1
         position.step_in_epoch, position.loss_sum, position.epoch_seconds = 0, 0.0, 0.0
-        if ends or self._out_of_patience():
+        if ends:
             self._end_phase()
 
     def _validate(self) -> dict[str, float]:
@@ -214,14 +262,16 @@ class Training:
             return self.objective.validate()
 
     def _note_best(self, metrics: dict[str, float]) -> None:
-        position = self.position
-        if metrics and self.config.is_better(metrics, position.best_value):
-            position.best_value, position.best_epoch = metrics[self.config.monitor], position.epoch
+        position, monitor = self.position, self.config.monitor
+        is_better = self.config.is_better(metrics, position.best_value)
+        if not math.isfinite(metrics[monitor]):
+            raise NonFiniteError(f"not finite at {self._place}: validation gives {monitor} {metrics[monitor]}")
+        if is_better:
+            position.best_value, position.best_epoch = metrics[monitor], position.epoch
             position.epochs_without_better = 0
             self.best_weights = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
-        else:
-            position.epochs_without_better += 1
 
+    @property
     def _out_of_patience(self) -> bool:
         return self._phase.patience is not None and self.position.epochs_without_better > self._phase.patience
 

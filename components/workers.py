@@ -6,7 +6,8 @@ Without an initialised process group there is one worker and every function is t
 from typing import Any
 
 import torch.distributed as dist
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 
 def is_distributed() -> bool:
@@ -30,9 +31,13 @@ def gather(value: Any) -> list[Any]:
     return values
 
 
-def mean(value: float) -> float:
-    values = gather(value)
-    return sum(values) / len(values)
+def mean(value: Float[Tensor, ""]) -> Float[Tensor, ""]:
+    """The mean over the workers, the same bits on each of them."""
+    if not is_distributed():
+        return value
+    total = value.clone()
+    dist.all_reduce(total)
+    return total / num_workers()
 
 
 def share_buffers(module: nn.Module) -> None:
@@ -51,7 +56,8 @@ def data_parallel(module: nn.Module, *, synchronise_batch_norm: bool) -> nn.Modu
         return module
     if synchronise_batch_norm:
         module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
-    return nn.parallel.DistributedDataParallel(module)
+    # Buffers are shared before they are read, at a validation; sharing them at every step would change no result.
+    return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
 
 
 def share_of(batch: range) -> range:

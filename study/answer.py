@@ -1,7 +1,8 @@
 """The answer on the terminal: what the arms scored, against the bare backend, and what so many seeds can support."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,62 +10,94 @@ import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
-from study.records import Records
-from study.statistics import PairedDifference, paired_difference, smallest_sign_flip_p, spread
+from study.records import Records, Run
+from study.statistics import fewest_pairs_for, paired_difference, smallest_sign_flip_p, spread
 
 METRICS = {
     "tagging": {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC"},
     "genre": {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"},
 }
-Values = dict[int, float]
+Values = Mapping[int, float]
+ByArm = Mapping[str, Values]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What was measured: metric -> arm -> seed -> value; tag groups and separators likewise."""
+    """What was measured: metric -> arm -> seed -> value; tag groups and separators likewise.
+
+    Attributes:
+        arms: the factors of each arm, in the order of the study.
+        states: arm -> seed -> "done", "failed" or "pending".
+    """
 
     task: str
-    arms: Sequence[str]
-    metrics: Mapping[str, Mapping[str, Values]]
-    groups: Mapping[str, Mapping[str, Values]]
-    separators: Mapping[str, Mapping[str, Values]]
+    arms: Mapping[str, Mapping[str, str]]
+    states: Mapping[str, Mapping[int, str]]
+    metrics: Mapping[str, ByArm]
+    groups: Mapping[str, ByArm]
+    separators: Mapping[str, ByArm]
 
     @classmethod
-    def read(cls, records: Records, study: str, task: str, groups: Mapping[str, Sequence[str]]) -> "Answer":
-        """From a study's records; runs that are not done are not in it."""
-        rows = records.read("runs").filter((pc.field("study") == study) & (pc.field("state") == "done")).to_pylist()
-        rows = [row for row in rows if dict(row["factors"])["task"] == task]
-        final = {row["final_stage"]: row for row in rows}
-        tags = records.read("tag_metrics", stages=final) if groups else None
-        stages = records.read("stages", stages={stage for row in rows for stage in row["stages"]})
+    def read(cls, records: Records, runs: Iterable[Run], task: str, groups: Mapping[str, Sequence[str]]) -> "Answer":
+        """What the records hold of the planned runs of a task; `groups` names sets of tags."""
+        runs = [run for run in runs if run.factors["task"] == task]
+        planned = {(run.study, run.arm, run.seed, run.final_stage) for run in runs}
+        rows = [row for row in records.read("runs").to_pylist() if _key(row) in planned]
+        done = [row for row in rows if row["state"] == "done"]
+        tags = records.read("tag_metrics", stages={row["final_stage"] for row in done}) if groups else None
+        stages = records.read("stages", stages={stage for row in done for stage in row["stages"]})
         return cls(
             task=task,
-            arms=list(dict.fromkeys(row["arm"] for row in rows)),
-            metrics={name: _by_arm(rows, lambda row, name=name: dict(row["metrics"])[name]) for name in METRICS[task]},
-            groups={name: _group(tags, final, members) for name, members in groups.items()} if tags is not None else {},
+            arms={run.arm: run.factors for run in runs},
+            states=_states(runs, rows),
+            metrics={name: _by_arm(done, lambda row, name=name: dict(row["metrics"])[name]) for name in METRICS[task]},
+            groups={name: _group(tags, done, members) for name, members in groups.items()} if tags is not None else {},
             separators=_separators(stages),
         )
 
+    @property
+    def num_seeds(self) -> int:
+        """Seeds of the study, done or not."""
+        return max((len(by_seed) for by_seed in self.states.values()), default=0)
 
-def _by_arm(rows: Iterable[dict], value) -> dict[str, Values]:
-    found: dict[str, Values] = {}
+    @property
+    def baseline(self) -> str | None:
+        """The arm that the others are compared with: the bare backend, else the reference, if there is one."""
+        return next((name for name in ("bare", "reference") if name in self.arms), None)
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return row["study"], row["arm"], row["seed"], row["final_stage"]
+
+
+def _states(runs: Iterable[Run], rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, str]]:
+    """A run without a row is pending: nobody has written it down yet."""
+    states: dict[str, dict[int, str]] = {}
+    for run in runs:
+        states.setdefault(run.arm, {})[run.seed] = "pending"
+    for row in rows:
+        states[row["arm"]][row["seed"]] = row["state"]
+    return states
+
+
+def _by_arm(rows: Iterable[Mapping[str, Any]], value: Callable[[Any], Any]) -> dict[str, dict[int, Any]]:
+    found: dict[str, dict[int, Any]] = {}
     for row in rows:
         found.setdefault(row["arm"], {})[row["seed"]] = value(row)
     return found
 
 
-def _group(tags: pa.Table, final: Mapping[str, dict], members: Sequence[str]) -> dict[str, Values]:
+def _group(tags: pa.Table, done: Iterable[Mapping[str, Any]], members: Sequence[str]) -> ByArm:
     """The mean ROC-AUC of a group of tags, by arm and seed."""
     chosen = tags.filter(pc.field("class").isin(list(members)))
     means = chosen.group_by("stage").aggregate([("roc_auc", "mean")]).to_pylist()
     by_stage = {row["stage"]: row["roc_auc_mean"] for row in means}
-    rows = [row for stage, row in final.items() if stage in by_stage]
-    return _by_arm(rows, lambda row: by_stage[row["final_stage"]])
+    return _by_arm([row for row in done if row["final_stage"] in by_stage], lambda row: by_stage[row["final_stage"]])
 
 
-def _separators(stages: pa.Table) -> dict[str, dict[str, Values]]:
+def _separators(stages: pa.Table) -> dict[str, dict[str, dict[int, float]]]:
     """Source -> {"si_sdr", "si_sdr_mixture"} -> seed -> dB on the test songs."""
-    found: dict[str, dict[str, Values]] = {}
+    found: dict[str, dict[str, dict[int, float]]] = {}
     for row in stages.filter(pc.field("kind") == "separation").to_pylist():
         for name, value in dict(row["metrics"]).items():
             for metric in ("si_sdr", "si_sdr_mixture"):
@@ -74,59 +107,96 @@ def _separators(stages: pa.Table) -> dict[str, dict[str, Values]]:
     return found
 
 
-def show(answer: Answer, console: Console, reference: str = "bare") -> None:
-    """Tables and plain sentences."""
-    num_seeds = max((len(values) for by_arm in answer.metrics.values() for values in by_arm.values()), default=0)
-    console.print()
-    console.print(_table(answer, reference, num_seeds))
+def show(answer: Answer, console: Console, *, generated: bool = True) -> None:
+    """Tables and plain sentences; `generated`: whether the songs are."""
+    against = f"; then the difference to {answer.baseline}, paired by seed (seeds above it)" if answer.baseline else ""
+    _say(console, f"\n[bold]{answer.task.capitalize()}[/]: mean ± sd over {_seeds(answer.num_seeds)}{against}")
+    metrics = {METRICS[answer.task][name]: values for name, values in answer.metrics.items()}
+    console.print(_table(answer, metrics), soft_wrap=True)
+    if answer.groups:
+        _say(console, "\n[bold]Groups of tags[/]: ROC-AUC, the mean over the group's tags")
+        sources = {arm: factors["source"] for arm, factors in answer.arms.items()}
+        console.print(_table(answer, answer.groups, {"pre-trained on": sources}), soft_wrap=True)
+    _show_reference(answer, console)
     _show_separators(answer, console)
-    console.print(_caution(num_seeds))
+    console.print(_caution(answer.num_seeds, generated), highlight=False)
 
 
-def _table(answer: Answer, reference: str, num_seeds: int) -> Table:
-    title = f"{answer.task}, mean ± sd over {num_seeds} seeds; Δ paired by seed against {reference} (seeds above it)"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
-    table.add_column("arm")
-    columns = {METRICS[answer.task][name]: values for name, values in answer.metrics.items()} | dict(answer.groups)
-    for name in columns:
-        table.add_column(name, justify="right")
-        table.add_column("Δ", justify="right")
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True)
+
+
+def _seeds(number: int) -> str:
+    return f"{number} seed" + ("" if number == 1 else "s")
+
+
+def _table(answer: Answer, columns: Mapping[str, ByArm], facts: Mapping[str, Mapping[str, str]] | None = None) -> Table:
+    """A row for each arm: its name, which is never cut or wrapped, facts about it, and a cell for each column."""
+    facts = facts or {}
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("arm", no_wrap=True, min_width=max(map(len, answer.arms), default=0))
+    for name in [*facts, *columns]:
+        table.add_column(name)
+    cells = {name: _cells(answer, values) for name, values in columns.items()}
     for arm in answer.arms:
-        cells = [cell for values in columns.values() for cell in _cells(values, arm, reference)]
-        table.add_row(arm, *cells)
+        table.add_row(arm, *(by_arm[arm] for by_arm in facts.values()), *(by_arm[arm] for by_arm in cells.values()))
     return table
 
 
-def _cells(values: Mapping[str, Values], arm: str, reference: str) -> tuple[str, str]:
-    if arm not in values:
-        return "–", ""
-    found = spread(np.array(list(values[arm].values())))
-    own = f"{found.mean:.3f}" + (f" ± {found.sd:.3f}" if found.num > 1 else "")
-    difference = paired_difference(values[arm], values.get(reference, {})) if arm != reference else None
-    return own, "" if difference is None else _signed(difference)
+def _cells(answer: Answer, values: ByArm) -> dict[str, str]:
+    """By arm: its value, and its difference to the baseline where it has one, each in line with those of the others."""
+    own = {arm: _value(answer, values, arm) for arm in answer.arms}
+    width = max(map(len, own.values()), default=0)
+    return {arm: f"{own[arm]:<{width}}  {_difference(answer, values, arm)}".rstrip() for arm in answer.arms}
 
 
-def _signed(difference: PairedDifference) -> str:
-    return f"{difference.mean:+.3f} ({difference.num_higher}/{difference.num_pairs})"
+def _value(answer: Answer, values: ByArm, arm: str) -> str:
+    states = answer.states[arm]
+    if not values.get(arm):
+        return "failed" if "failed" in states.values() else "missing"
+    found = spread(np.array(list(values[arm].values()), dtype=np.float64))
+    text = f"{found.mean:.3f}" + (f" ± {found.sd:.3f}" if found.num > 1 else "")
+    return text if found.num == answer.num_seeds else f"{text} (n = {found.num})"
+
+
+def _difference(answer: Answer, values: ByArm, arm: str) -> str:
+    if answer.baseline in (None, arm):
+        return ""
+    found = paired_difference(values.get(arm, {}), values.get(answer.baseline, {}))
+    return "" if found is None else f"{found.mean:+.3f} ({found.num_higher}/{found.num_pairs})"
+
+
+def _show_reference(answer: Answer, console: Console) -> None:
+    """What the arm called "reference" is; the other names tell in what an arm differs from it."""
+    if "reference" in answer.arms:
+        factors = ", ".join(f"{factor} {level}" for factor, level in answer.arms["reference"].items())
+        _say(console, f"\nreference: {factors}. The other names say in what an arm differs from it.")
 
 
 def _show_separators(answer: Answer, console: Console) -> None:
     for source, metrics in answer.separators.items():
-        estimate = spread(np.array(list(metrics["si_sdr"].values())))
-        mixture = spread(np.array(list(metrics["si_sdr_mixture"].values())))
-        console.print(
+        estimate, mixture = (
+            spread(np.array(list(metrics[name].values()), dtype=np.float64)) for name in ("si_sdr", "si_sdr_mixture")
+        )
+        _say(
+            console,
             f"Separator {source}: SI-SDR {estimate.mean:+.1f} dB on test songs, "
             f"{estimate.mean - mixture.mean:.1f} dB above the mixture itself ({mixture.mean:+.1f} dB)",
-            highlight=False,
         )
 
 
-def _caution(num_seeds: int) -> str:
+def _caution(num_seeds: int, generated: bool) -> str:
     """What so many seeds can and cannot support."""
     p = smallest_sign_flip_p(num_seeds)
-    return (
-        f"How sure: {num_seeds} seeds vary the initial weights, the order and the crops, on one corpus. Even if a "
-        f"difference has the same sign on all {num_seeds}, an exact sign-flip test gives p = {p:.2g} at best"
-        + (", so nothing here is significant: read the signs as hints. " if p > 0.05 else ". ")
-        + "The songs are generated; what holds for them need not hold for recordings."
-    )
+    varied = "initial weights, order and crops, on one corpus"
+    sentences = [
+        f"How sure: {_seeds(num_seeds)} vary {varied}." if num_seeds > 1 else "How sure: one seed shows no spread.",
+        f"Even if a difference has the same sign on every seed, an exact sign-flip test gives p = {p:.2g} at best"
+        + (
+            f", so nothing here is significant ({fewest_pairs_for(0.05)} seeds could be): read the signs as hints."
+            if p > 0.05
+            else "."
+        ),
+        "The songs are generated; what holds for them need not hold for recordings." if generated else "",
+    ]
+    return " ".join(filter(None, sentences))

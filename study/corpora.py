@@ -3,13 +3,13 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
-from multiprocessing import get_context
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any
+from threading import Thread
 
 from components.corpora.generated.config import GeneratedConfig, Kind
-from components.corpora.generated.corpora import recipe_of, write_corpus
+from components.corpora.generated.corpora import Map, recipe_of, write_corpus
 from components.corpus import Corpus
 from study.identity import digest
 from study.trial import Corpora
@@ -25,41 +25,57 @@ def open_corpora(
     Raises:
         ValueError, FileNotFoundError: a given folder that holds no corpus, or one of another kind.
     """
-    return Corpora(by_kind={kind: _open(kind, given.get(kind), generated, folder, report) for kind in kinds})
+    kinds = list(kinds)
+    # Those that are given come first: a mistake shows before anything is generated.
+    found = {kind: _given(kind, place) for kind in kinds if (place := given.get(kind)) is not None}
+    missing: list[Kind] = [kind for kind in kinds if given.get(kind) is None]
+    with _processes() as spread:
+        made = {kind: _generated(kind, generated, folder, spread, report) for kind in missing}
+    return Corpora(by_kind={**found, **made})
 
 
-def _open(kind: Kind, given: str | None, generated: GeneratedConfig, folder: Path, report: Report) -> Corpus:
-    if given is None:
-        return _generated(kind, generated, folder, report)
-    corpus = Corpus.open(given)
+def _given(kind: Kind, place: str) -> Corpus:
+    # Absolute, since whoever trains on it may work in another folder.
+    corpus = Corpus.open(Path(place).expanduser().absolute())
     if corpus.kind != kind:
-        raise ValueError(f"--{kind}-corpus {given} holds a {corpus.kind} corpus")
+        raise ValueError(f"--{kind}-corpus {place} holds a {corpus.kind} corpus")
     return corpus
 
 
-def _generated(kind: Kind, config: GeneratedConfig, folder: Path, report: Report) -> Corpus:
+def _generated(kind: Kind, config: GeneratedConfig, folder: Path, spread: Map, report: Report) -> Corpus:
     """The folder's name is the recipe's digest: another recipe is another corpus, never a mixture of two."""
     place = folder / f"generated-{kind}-{digest(recipe_of(config, kind))[:12]}"
     if not place.is_dir():
         # Another command may be first; equal recipes give equal corpora.
-        with _processes() as spread, suppress(FileExistsError):
+        with suppress(FileExistsError):
             write_corpus(kind, place, config, map=spread, report=lambda done, total: report(kind, done, total))
     return Corpus.open(place)
 
 
-class _processes:  # noqa: N801 - reads as what it gives
-    """A `map` over as many processes as there are CPUs; they start afresh, since torch does not survive a fork."""
+@contextmanager
+def _processes() -> Iterator[Map]:
+    """A `map` over as many processes as there are CPUs, started when it is first used.
 
-    def __enter__(self) -> Callable[[Callable[[int], Any], Iterable[int]], Iterator[Any]]:
-        num_processes = len(os.sched_getaffinity(0))
-        self._pool = ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), initializer=_one_thread)
-        return lambda function, items: self._pool.map(function, items, chunksize=4)
+    They start afresh, since torch does not survive a fork.
+    """
+    num_processes = len(os.sched_getaffinity(0))
+    pool = ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), initializer=_start_process)
+    try:
+        yield lambda function, items: pool.map(function, items, chunksize=4)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
 
-
-def _one_thread() -> None:
+def _start_process() -> None:
+    """One thread, and no process outlives the one that started it, however that ends."""
     import torch
 
     torch.set_num_threads(1)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

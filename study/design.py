@@ -1,21 +1,25 @@
 """Designs: which arms a study compares, and the study itself."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 from components.adapters import ALL_POINTS, without
 from study.stage import Stage
-from study.trial import Corpora, Recipe, Trial, bare_trial, level_name, unfold
+from study.trial import Corpora, Recipe, Trial, bare_trial, unfold
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """A named trial of a study."""
+    """A named trial of a study; ValueError for an empty name."""
 
     name: str
     trial: Trial
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ValueError(f"Arm.name is {self.name!r}; give one to read")
 
 
 def bare(reference: Trial) -> Arm:
@@ -27,29 +31,30 @@ def one_factor_off(reference: Trial, **levels: Sequence[Any]) -> list[Arm]:
     """The reference, and for every level given an arm that differs from it in that factor alone.
 
     Raises:
-        ValueError: an unknown factor, or a level that is the reference's own.
+        ValueError: an unknown factor or level, a level that is the reference's own, or one that does not go with the
+            reference's other factors.
     """
+    _check_factors(levels)
     arms = [Arm(name="reference", trial=reference)]
     for factor, values in levels.items():
-        _check_factor(factor)
         for value in values:
-            if value == getattr(reference, factor):
-                raise ValueError(f"{factor}={level_name(factor, value)} is the reference's own level; leave it out")
-            arms.append(Arm(name=f"{factor}={level_name(factor, value)}", trial=replace(reference, **{factor: value})))
+            arm = _varied(reference, {factor: value})
+            if arm.trial == reference:
+                raise ValueError(f"{arm.name} is the reference's own level; leave it out")
+            arms.append(arm)
     return arms
 
 
 def full_grid(reference: Trial, **levels: Sequence[Any]) -> list[Arm]:
-    """Every combination of the levels given; all other factors as in the reference."""
-    for factor in levels:
-        _check_factor(factor)
-    return [
-        Arm(
-            name=" ".join(f"{factor}={level_name(factor, v)}" for factor, v in zip(levels, values, strict=True)),
-            trial=replace(reference, **dict(zip(levels, values, strict=True))),
-        )
-        for values in product(*levels.values())
-    ]
+    """Every combination of the levels given; all other factors as in the reference.
+
+    Raises:
+        ValueError: no factor, an unknown factor or level, or a combination that is impossible.
+    """
+    _check_factors(levels)
+    if not levels:
+        raise ValueError("a full grid needs the levels of one factor at least; none was given")
+    return [_varied(reference, dict(zip(levels, values, strict=True))) for values in product(*levels.values())]
 
 
 def leave_one_out(reference: Trial) -> list[Arm]:
@@ -63,10 +68,17 @@ def leave_one_out(reference: Trial) -> list[Arm]:
     return [Arm(name="reference", trial=reference), *arms]
 
 
-def _check_factor(factor: str) -> None:
+def _varied(reference: Trial, levels: Mapping[str, Any]) -> Arm:
+    """The reference with other levels of some factors, which give the arm its name."""
+    trial = replace(reference, **levels)
+    return Arm(name=" ".join(f"{factor}={trial.factors[factor]}" for factor in levels), trial=trial)
+
+
+def _check_factors(factors: Iterable[str]) -> None:
     names = [field.name for field in fields(Trial)]
-    if factor not in names:
-        raise ValueError(f"there is no factor {factor!r}; there are: {', '.join(names)}")
+    for factor in factors:
+        if factor not in names:
+            raise ValueError(f"there is no factor {factor!r}; there are: {', '.join(names)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +111,10 @@ class Study:
         if not self.arms or not self.seeds:
             raise ValueError(f"Study {self.name!r} has {len(self.arms)} arms and {len(self.seeds)} seeds; give some")
         _check_unique("arm name", [arm.name for arm in self.arms])
-        _check_unique("trial", [arm.trial for arm in self.arms])
         _check_unique("seed", list(self.seeds))
+        for first, second in combinations(self.arms, 2):
+            if first.trial == second.trial:
+                raise ValueError(f"the arms {first.name!r} and {second.name!r} of the study are one trial")
 
     def runs(self, recipe: Recipe, corpora: Corpora) -> list[PlannedRun]:
         """Every arm with every seed, seed by seed."""

@@ -1,5 +1,6 @@
 """The progress of a study as people watch it: live on a terminal, plain lines in a log."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,15 @@ from rich.text import Text
 from study.progress import Progress, StageProgress
 
 PLAIN_EVERY_S = 30.0
+PLAIN_COLUMNS = 100
+
+
+def terminal() -> Console:
+    """The standard output; where it is no terminal and says no width, with room for a table."""
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PLAIN_COLUMNS
+    return console
 
 
 @contextmanager
@@ -23,7 +33,7 @@ def shown(progress: Progress, console: Console) -> Iterator[None]:
         with Live(get_renderable=lambda: render(progress), console=console, refresh_per_second=2, transient=True):
             yield
         return
-    progress.listeners.append(lambda entry: console.print(line(entry), highlight=False, soft_wrap=True))
+    progress.listeners.append(lambda entry: _say(console, line(entry)))
     stop = threading.Event()
     thread = threading.Thread(target=_tell, args=(progress, console, stop), daemon=True)
     thread.start()
@@ -37,7 +47,12 @@ def shown(progress: Progress, console: Console) -> Iterator[None]:
 def _tell(progress: Progress, console: Console, stop: threading.Event) -> None:
     while not stop.wait(PLAIN_EVERY_S):
         running = "; ".join(describe(entry) for entry in progress.of_state("running"))
-        console.print(f"{counts(progress)}   {running}", highlight=False, soft_wrap=True)
+        _say(console, f"{counts(progress)}   {running}")
+
+
+def _say(console: Console, text: str) -> None:
+    """One line, however long; brackets in it, an error's for example, are no markup."""
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def render(progress: Progress) -> Group:
@@ -45,7 +60,8 @@ def render(progress: Progress) -> Group:
     table = Table.grid(padding=(0, 1))
     for entry in progress.of_state("running"):
         done, total = entry.latest.get("step", 0), entry.latest.get("num_steps") or 1
-        table.add_row("[cyan]●[/]", entry.stage.label, ProgressBar(total, done, width=20), _numbers(entry))
+        texts = Text("●", style="cyan"), Text(entry.stage.label)
+        table.add_row(*texts, ProgressBar(total, done, width=20), Text(_numbers(entry)))
     failed = [Text(f"✗ {entry.stage.label}: {entry.error}", style="red") for entry in progress.of_state("failed")]
     notice = [Text(progress.notice, style="yellow")] if progress.notice else []
     return Group(*failed, table, *notice, Text(f"  {counts(progress)}", style="bold"))

@@ -133,7 +133,7 @@ def _train_classifier(network: Any, config: Any, run: StageRun, *, freeze_separa
 
 
 def _calibrate(network: JointNetwork, objective: ClassificationObjective, config: FinetuningStage) -> None:
-    """A random U-Net's BatchNorm statistics, over the first batches that the stage will train on."""
+    """A random U-Net's BatchNorm statistics, over the first batch of each of the first epochs."""
 
     def segments(step: int) -> torch.Tensor:
         size = config.training.batch_size

@@ -5,24 +5,23 @@ nothing is ready, and FINISHED at the end. Each Tune trial runs a list of stages
 is done is the store's to say: the searcher is built from it at every start and keeps nothing that matters.
 """
 
-import uuid
+import math
+import pickle
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ray import tune
-from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
-from ray.tune.integration.ray_train import TuneReportCallback
+from ray.exceptions import RayActorError, RayError
+from ray.train import TrainingFailedError
 from ray.tune.search import Searcher
 
+from study import cluster
 from study.progress import Progress
 from study.site import Site
 from study.stage import Stage, StageGraph
 from study.store import Store
-from study.worker import Work, run_stages
 
-LOST_WORKER_RETRIES = 3
-
+LOST = "its processes were lost"
 
 Resource = Mapping[str, float]
 
@@ -50,13 +49,16 @@ class StageSearcher(Searcher):
         progress.add(graph, store.done_identities(graph.identities))
 
     def add(self, stages: Iterable[Stage]) -> None:
+        """More stages; what follows from one that has failed under this command is skipped."""
         new = self._graph.add(stages)
         self._progress.add(self._graph, self._store.done_identities(stage.identity for stage in new))
+        for stage in self._progress.of_state("failed"):
+            self._skip_descendants(stage.stage)
 
     def suggest(self, trial_id: str) -> Any:
         """The configuration of the next Tune trial, None while there is nothing to do, FINISHED at the end."""
-        self._note_shortage()
         ready = self._ready()
+        self._note_shortage(ready)
         if not ready:
             return None if self._running else Searcher.FINISHED
         stages = self._batch(ready)
@@ -64,23 +66,35 @@ class StageSearcher(Searcher):
             return None
         self._running[trial_id] = stages
         self._progress.start(stages[0].identity)
-        return {"stages": stages}
+        return {"stages": pickle.dumps(stages), "resources": self._site.resources_of(stages[0].kind.name)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        identity, state = result["stage"], result["state"]
-        if state == "running":
-            self._progress.report(identity, result)
-        else:
-            self._end(trial_id, identity, state, result.get("error", ""))
+        """Stages that have ended are told again by workers that were restarted."""
+        identity, state, error = result["stage"], result["state"], result.get("error", "")
+        if state == "lost":
+            self._lose(trial_id, error)
+        elif identity in self._remaining(trial_id):
+            if state == "running":
+                self._progress.report(identity, result)
+            else:
+                self._end(identity, state, error)
+                self._start_next(trial_id)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Stages that a trial leaves without a word were lost with its processes, again and again."""
-        if result and result.get("stage") in self._remaining(trial_id) and result["state"] != "running":
+        if result and "stage" in result:
             self.on_trial_result(trial_id, result)
+        self._lose(trial_id, LOST)
+        del self._running[trial_id]
+
+    def _lose(self, trial_id: str, error: str) -> None:
+        """Of the stages left over the first has lost its processes, again and again; the others will wait again."""
         for identity in self._remaining(trial_id):
             done = self._store.done(identity) is not None
-            self._end(trial_id, identity, "done" if done else "failed", "" if done else "its processes were lost")
-        del self._running[trial_id]
+            self._end(identity, "done" if done else "failed", "" if done else error)
+            if not done:
+                break
+        untried = self._remaining(trial_id)
+        self._running[trial_id] = [stage for stage in self._running[trial_id] if stage.identity not in untried]
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its searcher to restore it, and this one is built from the store instead."""
@@ -97,24 +111,38 @@ class StageSearcher(Searcher):
         return [i for i in identities if self._progress.stages[i].state in ("waiting", "running")]
 
     def _ready(self) -> list[Stage]:
-        """Waiting stages whose parents are done, those that most others wait for first."""
-        states = self._progress.stages
-        given = {stage.identity for stages in self._running.values() for stage in stages}
-        ready = [
-            stage
-            for stage in self._graph
-            if states[stage.identity].state == "waiting"
-            and stage.identity not in given
-            and all(states[parent.identity].state == "done" for parent in stage.parents.values())
-        ]
+        """Stages that nothing keeps from running, those that most others wait for first."""
+        ready = [stage for stage in self._waiting() if self._is_open(stage, set())]
         return sorted(ready, key=lambda stage: -len(self._graph.descendants(stage.identity)))
 
+    def _waiting(self) -> list[Stage]:
+        """Stages that wait and have not been handed out."""
+        given = {stage.identity for stages in self._running.values() for stage in stages}
+        states = self._progress.stages
+        return [s for s in self._graph if states[s.identity].state == "waiting" and s.identity not in given]
+
+    def _is_open(self, stage: Stage, before: set[str]) -> bool:
+        """Whether each of its parents is done or among those that run before it."""
+        states = self._progress.stages
+        parents = [parent.identity for parent in stage.parents.values()]
+        return all(parent in before or states[parent].state == "done" for parent in parents)
+
     def _batch(self, ready: list[Stage]) -> list[Stage]:
-        """One stage, or several if far more are ready than can run: they share the start of their processes."""
-        need = self._site.resources_of(ready[0].kind.name)
-        alike = [stage for stage in ready if self._site.resources_of(stage.kind.name) == need]
-        slots = max(self._slots(ready[0]), 1)
-        return alike[: max(1, min(self._site.stages_per_trial, len(ready) // (2 * slots)))]
+        """The first ready stage, and with it others that share the start of its processes, its descendants first.
+
+        The fewer stages wait, the shorter the lists, so that no slot idles while another one holds work; where as many
+        slots are free as stages wait, each list has one stage.
+        """
+        batch, need = [ready[0]], self._site.resources_of(ready[0].kind.name)
+        waiting = [stage for stage in self._waiting() if self._site.resources_of(stage.kind.name) == need]
+        length = min(self._site.stages_per_trial, math.ceil(len(waiting) / max(self._slots(ready[0]), 1)))
+        while len(batch) < length:
+            taken = {stage.identity for stage in batch}
+            open_now = [s for s in waiting if s.identity not in taken and self._is_open(s, taken)]
+            if not open_now:
+                break
+            batch.append(max(open_now, key=lambda stage: any(p.identity in taken for p in stage.parents.values())))
+        return batch
 
     def _slots(self, stage: Stage) -> int:
         """How many stages like this one the cluster can run at once."""
@@ -130,59 +158,63 @@ class StageSearcher(Searcher):
         need, used, limit = self._site.resources_of(stage.kind.name).total, self._used(), self._limit()
         return all(used[name] + amount <= limit[name] + 1e-9 for name, amount in need.items())
 
-    def _note_shortage(self) -> None:
+    def _note_shortage(self, ready: list[Stage]) -> None:
         """Says so while stages wait for machines that are not there yet."""
-        used, present = self._used(), self._present()
-        short = [
-            f"{used[name]:g} {name} asked for, {present[name]:g} there" for name in used if used[name] > present[name]
-        ]
+        wanted, present = self._used(), self._present()
+        if ready and not self._running:
+            wanted = self._site.resources_of(ready[0].kind.name).total
+        short = [f"{wanted[name]:g} {name} asked for, {present[name]:g} there" for name in wanted]
+        short = [text for name, text in zip(wanted, short, strict=True) if wanted[name] > present[name]]
         self._progress.notice = f"waiting for machines: {', '.join(short)}" if short else ""
 
-    def _end(self, trial_id: str, identity: str, state: Any, error: str) -> None:
+    def _end(self, identity: str, state: Any, error: str) -> None:
         self._progress.end(identity, state, error)
-        self._start_next(trial_id)
         if state == "failed":
-            label = self._graph[identity].label
-            for descendant in self._graph.descendants(identity):
-                if self._progress.stages[descendant].state == "waiting":
-                    self._progress.end(descendant, "skipped", f"its parent failed: {label}")
+            self._skip_descendants(self._graph[identity])
+
+    def _skip_descendants(self, failed: Stage) -> None:
+        for descendant in self._graph.descendants(failed.identity):
+            if self._progress.stages[descendant].state == "waiting":
+                self._progress.end(descendant, "skipped", f"its parent failed: {failed.label}")
 
     def _start_next(self, trial_id: str) -> None:
-        waiting = [i for i in self._remaining(trial_id) if self._progress.stages[i].state == "waiting"]
-        if waiting:
-            self._progress.start(waiting[0])
+        """The first stage of a list runs, if it is not told already."""
+        for identity in self._remaining(trial_id)[:1]:
+            self._progress.start(identity)
+
+
+def _cause(error: Any) -> str:
+    """One line of what Ray says about lost processes."""
+    failures = [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", error)]
+    lines = str(failures[0]).strip().splitlines()
+    return lines[0 if isinstance(failures[0], RayError) else -1] if lines else type(failures[0]).__name__
+
+
+class _Release(tune.Callback):
+    """A trial that is lost with its own process leaves nobody else who would give its CPUs and GPUs back."""
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        cluster.release(trial.trial_id)
 
 
 def schedule(searcher: StageSearcher, *, site: Site, command: str, facts: Mapping[str, str], scratch: str) -> None:
     """Runs the searcher's stages to their end. `scratch` is where Tune and Train keep what nobody needs afterwards."""
 
     def run_trial(config: dict[str, Any]) -> None:
-        work = Work(stages=config["stages"], site=site, command=command, facts=dict(facts))
-        _trainer(work, scratch).fit()
+        from study.worker import Work, train
+
+        group = tune.get_context().get_trial_id() or ""
+        try:
+            train(Work(**config, site=site, command=command, facts=dict(facts)), group=group, scratch=scratch)
+        except (TrainingFailedError, RayActorError) as error:
+            cluster.release(group)
+            tune.report({"stage": "", "state": "lost", "error": f"{LOST}: {_cause(error)}"})
 
     tuner = tune.Tuner(
         tune.with_resources(run_trial, {"memory": 1}),
-        tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, trial_dirname_creator=lambda t: t.trial_id),
-        run_config=tune.RunConfig(name=f"tune-{command}", storage_path=scratch, verbose=0),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher, num_samples=-1, reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id
+        ),
+        run_config=tune.RunConfig(name=f"tune-{command}", storage_path=scratch, verbose=0, callbacks=[_Release()]),
     )
     tuner.fit()
-
-
-def _trainer(work: Work, scratch: str) -> TorchTrainer:
-    resources = work.site.resources_of(work.stages[0].kind.name)
-    uses_gpu = resources.gpus_per_worker > 0
-    per_worker = {"CPU": resources.cpus_per_worker} | ({"GPU": resources.gpus_per_worker} if uses_gpu else {})
-    return TorchTrainer(
-        lambda config: run_stages(config["work"]),
-        train_loop_config={"work": work},
-        torch_config=TorchConfig(backend="nccl" if uses_gpu else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=resources.num_workers, use_gpu=uses_gpu, resources_per_worker=per_worker
-        ),
-        run_config=RunConfig(
-            name=f"train-{uuid.uuid4().hex}",
-            storage_path=scratch,
-            failure_config=FailureConfig(max_failures=LOST_WORKER_RETRIES),
-            callbacks=[TuneReportCallback()],
-        ),
-    )

@@ -1,7 +1,9 @@
 """The site: where and with what a study runs; recorded, not hashed, since it may not change what a result means."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,3 +65,8 @@ class Site:
 
     def resources_of(self, kind: str) -> Resources:
         return self.resources.get(kind, self.default_resources)
+
+
+def default_storage(study: str) -> str:
+    """$STUDY_STORAGE, else a folder in the home directory: under a job the working directory is a temporary copy."""
+    return os.environ.get("STUDY_STORAGE") or str(Path.home() / "studies" / study)

@@ -10,26 +10,33 @@ from study.storage import Storage
 WRITE_EVERY_S = 5.0
 
 
-def log_path(stage: Stage) -> str:
-    """Path of a stage's log in the store, for example logs/separation-vocals-seed-0-1f9c2a7e.log."""
+def log_path(stage: Stage, worker: int = 0) -> str:
+    """Path of a stage's log in the store, for example logs/separation-vocals-seed-0-1f9c2a7e.log.
+
+    The first of several workers writes that one, the others write their own, with "-worker1" and so on.
+    """
     slug = re.sub(r"[^a-z0-9]+", "-", (stage.label or stage.kind.name).lower()).strip("-")
-    return f"logs/{slug}-{stage.identity[:8]}.log"
+    return f"logs/{slug}-{stage.identity[:8]}{f'-worker{worker}' if worker else ''}.log"
 
 
 class StageLog(logging.Handler):
     """Collects log lines and rewrites the file at most every few seconds (object stores cannot append)."""
 
-    def __init__(self, storage: Storage, stage: Stage) -> None:
+    def __init__(self, storage: Storage, stage: Stage, worker: int = 0) -> None:
         super().__init__(logging.INFO)
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        self._storage, self._path = storage, log_path(stage)
+        self._storage, self._path = storage, log_path(stage, worker)
         self._lines = [storage.read(self._path).decode()] if storage.exists(self._path) else []
         self._written_at = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
         self._lines.append(self.format(record) + "\n")
         if time.monotonic() - self._written_at > WRITE_EVERY_S:
-            self.flush()
+            try:
+                self.flush()
+            except OSError:
+                # As logging does it: a log that cannot be written ends no stage.
+                self.handleError(record)
 
     def flush(self) -> None:
         self._storage.write(self._path, "".join(self._lines).encode())

@@ -1,5 +1,7 @@
 """Statistics over seeds: pure functions on arrays."""
 
+from collections.abc import Mapping
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +32,7 @@ class PairedDifference(NamedTuple):
     num_pairs: int
 
 
-def paired_difference(arm: dict[int, float], reference: dict[int, float]) -> PairedDifference | None:
+def paired_difference(arm: Mapping[int, float], reference: Mapping[int, float]) -> PairedDifference | None:
     """`arm` minus `reference`, seed by seed; None if they share no seed."""
     seeds = sorted(arm.keys() & reference.keys())
     if not seeds:
@@ -42,3 +44,8 @@ def paired_difference(arm: dict[int, float], reference: dict[int, float]) -> Pai
 def smallest_sign_flip_p(num_pairs: int) -> float:
     """The smallest two-sided p-value that an exact sign-flip test can give: both signs of all pairs agreeing."""
     return min(1.0, 2.0 / 2.0**num_pairs)
+
+
+def fewest_pairs_for(p: float) -> int:
+    """The fewest pairs with which that test can reach `p`, above 0."""
+    return next(num_pairs for num_pairs in count(1) if smallest_sign_flip_p(num_pairs) <= p)

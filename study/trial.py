@@ -76,7 +76,8 @@ class Trial:
                 raise ValueError(f"Trial.{name} is None; a trial with a U-Net needs one")
         if self.insertion is not None:
             check_points(self.insertion, ALL_POINTS)
-            object.__setattr__(self, "insertion", tuple(sorted(self.insertion)))
+            # One set of points is one level, in whatever order it was written; a point given twice is refused.
+            object.__setattr__(self, "insertion", AdapterConfig(points=self.insertion).points)
 
     @property
     def is_bare(self) -> bool:

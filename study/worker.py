@@ -5,39 +5,93 @@ retries only what it can help: lost processes and nodes.
 """
 
 import os
+import pickle
 import platform
 import socket
-from collections.abc import Sequence
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
 import ray.train
 import torch
+from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.collective import broadcast_from_rank_zero
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.callbacks import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.tune.integration.ray_train import TuneReportCallback
+from torch import distributed
 
 from study.attempt import Attempt
+from study.cluster import Alone, Places
 from study.records import Records
-from study.site import Site
+from study.site import Resources, Site
 from study.stage import Stage, StageRun
 from study.stage_log import StageLog
 from study.store import Store
 
+LOST_WORKER_RETRIES = 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a group of workers is given. `command` names the study run that asked, so that its failures stay final."""
+    """What a group of workers is given, every process with `resources`.
 
-    stages: Sequence[Stage]
+    `stages` is pickled, so that Tune's process need not import what they are made of. `command` names the study run
+    that asked, so that its failures stay final.
+    """
+
+    stages: bytes
+    resources: Resources
     site: Site
     command: str
     facts: dict[str, str]
 
 
+class StageTrainer(TorchTrainer):
+    """A TorchTrainer without two processes per run that do nothing for stages.
+
+    One serves Ray Data, the other polls the controller to free its placement group; `cluster.release` does that here.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        unused = (DatasetsCallback, PlacementGroupCleanerCallback)
+        return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]
+
+
+def train(work: Work, *, group: str, scratch: str) -> None:
+    """Runs the work's stages in a group of workers, started by and reporting to the Tune trial of that name."""
+    resources = work.resources
+    uses_gpu = resources.gpus_per_worker > 0
+    per_worker = {"CPU": resources.cpus_per_worker} | ({"GPU": resources.gpus_per_worker} if uses_gpu else {})
+    alone = resources.num_workers == 1
+    trainer = StageTrainer(
+        lambda config: run_stages(pickle.loads(config["work"])),
+        # Pickled, so that Train's controller need not import what it is made of.
+        train_loop_config={"work": pickle.dumps(work)},
+        torch_config=Alone() if alone else TorchConfig(backend="nccl" if uses_gpu else "gloo"),  # pyright: ignore[reportArgumentType]
+        scaling_config=ScalingConfig(
+            num_workers=resources.num_workers, use_gpu=uses_gpu, resources_per_worker=per_worker
+        ),
+        run_config=RunConfig(
+            # A name that was used before would load what Train left there.
+            name=f"train-{uuid.uuid4().hex}",
+            storage_path=scratch,
+            # Workers of one stage can be freed from a failed one only by their end, which Train takes for a loss.
+            failure_config=FailureConfig(
+                max_failures=LOST_WORKER_RETRIES + (0 if alone else work.site.stages_per_trial)
+            ),
+            callbacks=[TuneReportCallback(), Places(group)],  # pyright: ignore[reportArgumentType]
+        ),
+    )
+    trainer.fit()
+
+
 def run_stages(work: Work) -> None:
     """Ray Train's loop per worker: runs what is not done yet; reports each stage's progress and its end."""
     store = Store(work.site.storage)
-    torch.set_num_threads(work.site.resources_of(work.stages[0].kind.name).cpus_per_worker)
-    for stage in work.stages:
+    torch.set_num_threads(work.resources.cpus_per_worker)
+    for stage in pickle.loads(work.stages):
         outcome = _run_unless_settled(stage, store, work)
         ray.train.report({"stage": stage.identity, **outcome})
 
@@ -47,18 +101,20 @@ def _run_unless_settled(stage: Stage, store: Store, work: Work) -> dict[str, Any
     if "outcome" in plan:
         return plan["outcome"]
     attempt = Attempt(store, stage.identity, plan["attempt"])
-    with StageLog(store.storage, stage) as log:
+    with StageLog(store.storage, stage, _rank()) as log:
         log.info("attempt %s on %s", attempt.name, socket.gethostname())
         try:
             outcome = _run(stage, store, attempt, work)
         except Exception as error:
             log.exception("failed")
-            attempt.fail(error)
+            if not _is_of_another_worker(error):
+                attempt.fail(error)
+                Records(store).write_attempt(stage.identity, attempt.name)
             if _num_workers() > 1:
                 # The others wait inside a collective call: only their end frees them. The restarted group finds the
-                # failure written down and goes on behind it.
+                # failure written down and goes on behind it; without one it tries the stage again.
                 raise
-            outcome = _failure(f"{type(error).__name__}: {error}")
+            return _failure(f"{type(error).__name__}: {error}")
         if _rank() == 0:
             Records(store).write_attempt(stage.identity, attempt.name)
     return outcome
@@ -68,11 +124,14 @@ def _plan(stage: Stage, store: Store, work: Work) -> dict[str, Any]:
     """Rank zero decides for all: the stage is done, has failed under this command, or gets a new attempt."""
     if store.done(stage.identity):
         return {"outcome": {"state": "done"}}
+    for parent in stage.parents.values():
+        if not store.done(parent.identity):
+            return {"outcome": {"state": "skipped", "error": f"its parent is not done: {parent.label}"}}
     for name in store.attempts(stage.identity):
         outcome = store.outcome(stage.identity, name)
         if outcome and outcome["outcome"] == "failed" and outcome["begun"]["facts"].get("command") == work.command:
             return {"outcome": _failure(outcome["error"])}
-    return {"attempt": store.begin(stage, _facts(stage, work)).name}
+    return {"attempt": store.begin(stage, _facts(work)).name}
 
 
 def _run(stage: Stage, store: Store, attempt: Attempt, work: Work) -> dict[str, Any]:
@@ -94,13 +153,18 @@ def _run(stage: Stage, store: Store, attempt: Attempt, work: Work) -> dict[str, 
     return {"state": "done"}
 
 
+def _is_of_another_worker(error: Exception) -> bool:
+    """Whether a collective call failed: another worker has raised and told why, or it is lost."""
+    return isinstance(error, distributed.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+
+
 def _failure(error: str) -> dict[str, Any]:
     return {"state": "failed", "error": error}
 
 
-def _facts(stage: Stage, work: Work) -> dict[str, str]:
+def _facts(work: Work) -> dict[str, str]:
     """What is recorded beside an attempt even if it fails."""
-    resources = work.site.resources_of(stage.kind.name)
+    resources = work.resources
     return {
         **work.facts,
         "command": work.command,

@@ -1,0 +1,33 @@
+# Every target sets up what it needs in .venv first; the second time that takes a moment.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: ablation test test-slow check format
+
+ablation: $(READY)  ## run the study on generated music and show the answer
+	@$(BIN)/python experiments/ablation.py --storage results/demo $(OPTIONS)
+
+test: $(READY)  ## everything that passes in minutes
+	@$(BIN)/python -m pytest
+
+test-slow: $(READY)  ## what takes longer: killed drivers, the demo itself
+	@$(BIN)/python -m pytest -m slow
+
+check: $(READY)  ## format, lint, types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/basedpyright
+
+format: $(READY)
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	  || { echo "Python 3.11 to 3.13 is needed; $(PYTHON) is $$($(PYTHON) -V). Try: make PYTHON=python3.11"; exit 1; }
+	@echo "Setting up $(VENV) (about 5 GB, two minutes) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

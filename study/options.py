@@ -1,0 +1,90 @@
+"""The options of an experiment's command line, and what they say about the site."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from study.kinds import Arithmetic
+from study.site import Resources, Site
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Where and how a study runs. Running the same command again does what is missing and nothing else."""
+
+    preset: str = "demo"
+    """Sizes, schedules and corpora by name."""
+    storage: str = ""
+    """Folder or URI of the store. Default: $STUDY_STORAGE, else ~/studies/<study>."""
+    seeds: int | None = None
+    """Number of seeds, 0 to n-1. Default: the experiment's own."""
+    plan: bool = False
+    """Print arms, stages and what would run, then stop."""
+    explain: str = ""
+    """A run, as "arm/seed0": which of its stages are done, and what changed in the others. Then stop."""
+    separation_corpus: str | None = None
+    """Folder of a separation corpus. Default: generated."""
+    tagging_corpus: str | None = None
+    """Folder of a tagging corpus. Default: generated."""
+    genre_corpus: str | None = None
+    """Folder of a genre corpus. Default: generated."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """Arithmetic of the networks; auto: bf16 where the CPU or the GPU computes in it. Part of a stage's identity."""
+    workers: int = 1
+    """Workers that train one stage together."""
+    cpus_per_worker: int = 1
+    """CPUs, and so threads, of each worker."""
+    gpus_per_worker: float = 0.0
+    """GPUs of each worker; a fraction lets stages share one."""
+    max_cpus: int | None = None
+    """CPUs that the cluster can grow to. Default: what it has."""
+    max_gpus: int | None = None
+    """GPUs that the cluster can grow to. Default: what it has."""
+    checkpoint_every_s: float = 60.0
+    """Seconds between the loop states from which a killed stage goes on."""
+    stages_per_trial: int = 8
+    """At most so many stages run one after the other in the same processes, which saves their start."""
+
+    def __post_init__(self) -> None:
+        if self.seeds is not None and self.seeds < 1:
+            raise ValueError(f"--seeds is {self.seeds}; give at least 1")
+
+    @property
+    def given_corpora(self) -> dict[str, str | None]:
+        """Folders by kind; None where the corpus is to be generated."""
+        return {"separation": self.separation_corpus, "tagging": self.tagging_corpus, "genre": self.genre_corpus}
+
+    def site(self, storage: str, corpora: Mapping[str, str]) -> Site:
+        """What these options say about places and resources; `corpora` maps content digests to folders."""
+        resources = Resources(
+            num_workers=self.workers, cpus_per_worker=self.cpus_per_worker, gpus_per_worker=self.gpus_per_worker
+        )
+        return Site(
+            storage=storage,
+            corpora=corpora,
+            default_resources=resources,
+            checkpoint_every_s=self.checkpoint_every_s,
+            max_cpus=self.max_cpus,
+            max_gpus=self.max_gpus,
+            stages_per_trial=self.stages_per_trial,
+        )
+
+    def arithmetic(self) -> Arithmetic:
+        """The arithmetic that is asked for or, for "auto", the one that this machine is quick at."""
+        uses_gpu = self.gpus_per_worker > 0
+        precision = self.precision
+        if precision == "auto":
+            precision = "bf16" if uses_gpu or _cpu_has_bf16() else "float32"
+        return Arithmetic(precision=precision, batch_norm="synchronised" if uses_gpu else "local")
+
+
+def corpora_folder(storage: str) -> Path:
+    """Where corpora are generated: in a local store, else in the home directory."""
+    return Path.home() / "studies" / "corpora" if "://" in storage else Path(storage) / "corpora"
+
+
+def _cpu_has_bf16() -> bool:
+    import torch
+
+    return bool(torch.cpu._is_avx512_bf16_supported())

@@ -1,0 +1,101 @@
+"""What a command would do, before it does it: the arms and stages of a study, and why a stage has to be trained."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from study.design import PlannedRun, Study
+from study.identity import difference
+from study.stage import Stage, StageGraph
+from study.storage import concurrently
+from study.store import Store
+
+
+def headline(study: Study, runs: Iterable[PlannedRun], graph: StageGraph) -> str:
+    """Arms, runs and stages in numbers."""
+    num_seeds = len(study.seeds)
+    return (
+        f'Study "{study.name}": {len(study.arms)} arms x {num_seeds} seed{"" if num_seeds == 1 else "s"} = '
+        f"{len(study.arms) * num_seeds} runs, {len(graph)} unique stages ({num_alone(runs)} if every run trained its "
+        "own)"
+    )
+
+
+def num_alone(runs: Iterable[PlannedRun]) -> int:
+    """Stages to train if the runs shared none."""
+    return sum(len(run.stages) for run in runs)
+
+
+def print_plan(study: Study, runs: Iterable[PlannedRun], graph: StageGraph, store: Store, console: Console) -> None:
+    """The arms with their factors, the stages and which of them are done."""
+    _say(console, headline(study, runs, graph))
+    arms = [(arm.name, *arm.trial.factors.values()) for arm in study.arms]
+    for line in _aligned([("arm", *study.arms[0].trial.factors), *arms]):
+        _say(console, f"  {line}")
+    done = store.done_identities(graph.identities)
+    for stage in graph:
+        _say(console, f"  {'done  ' if stage.identity in done else 'to run'}  {stage.identity[:8]}  {stage.label}")
+    _say(console, f"{len(done)} of {len(graph)} stages are done; {len(graph) - len(done)} would run.")
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines with the cells of each column below each other, however wide that gets."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def explanation(run: PlannedRun, store: Store) -> Iterator[str]:
+    """Lines that say of each stage of a run that it is reused, or how it differs from the most similar one that is."""
+    done = sorted(store.done_identities(store.identities()))
+    known = concurrently(store.stage_json, done)
+    for stage in run.stages:
+        if stage.identity in done:
+            yield f"{stage.label}: done, reused"
+        else:
+            yield from _why_new(stage, known, store)
+
+
+def _why_new(stage: Stage, known: Iterable[Mapping[str, Any]], store: Store) -> Iterator[str]:
+    alike = [entry for entry in known if entry["description"]["kind"] == stage.kind.name]
+    if store.attempts(stage.identity):
+        yield f"{stage.label}: begun, not done; {_last_outcome(stage, store)}"
+    elif not alike:
+        yield f"{stage.label}: new; no {stage.kind.name} stage is done"
+    else:
+        nearest = min(
+            alike, key=lambda entry: (len(_changes(entry["description"], stage)), entry["label"] != stage.label)
+        )
+        yield f'{stage.label}: new; like "{nearest["label"]}", but'
+        yield from (f"    {line}" for line in _changes(nearest["description"], stage))
+
+
+def _last_outcome(stage: Stage, store: Store) -> str:
+    outcome = store.outcome(stage.identity, store.attempts(stage.identity)[-1])
+    return f"the last attempt failed: {outcome['error']}" if outcome else "it goes on from its last saved state"
+
+
+def _changes(before: Mapping[str, Any], stage: Stage) -> list[str]:
+    """What changed, one line per field; of parents only that they are others, since their own lines say why."""
+    after = stage.description
+    lines = difference(
+        {name: value for name, value in before.items() if name != "parents"},
+        {name: value for name, value in after.items() if name != "parents"},
+    )
+    roles = sorted(before["parents"].keys() | after["parents"].keys())
+    return [line.removeprefix("config.") for line in lines] + [
+        f"its {role} {_change(before['parents'].get(role), after['parents'].get(role))}"
+        for role in roles
+        if before["parents"].get(role) != after["parents"].get(role)
+    ]
+
+
+def _change(before: str | None, after: str | None) -> str:
+    if before is None:
+        return "comes from a stage, was drawn at random"
+    return "is drawn at random, came from a stage" if after is None else "comes from another stage"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -1,0 +1,174 @@
+"""The graph of stages on a real cluster: order, failure, loss, a second study, growth."""
+
+import pickle
+
+import pyarrow.parquet as pq
+import pytest
+import toy_kinds
+from toy_kinds import journal, toy
+
+from study import cluster
+from study.records import Records
+from study.site import Resources, Site
+from study.stage_log import log_path
+from study.store import Store
+
+pytestmark = pytest.mark.cluster
+
+
+def value_of(store: Store, stage) -> int:
+    return int(store.read(stage.identity, "value"))
+
+
+def test_a_graph_with_shared_parents_runs_to_its_end_each_stage_once_and_parents_first(run, tmp_path):
+    root, other = toy("root"), toy("other")
+    left, right = toy("left", root), toy("right", root, other)
+    last = toy("last", left, right, other)
+
+    progress = run([last, toy("last", left, right, other)], stages_per_trial=2)
+
+    order = journal(str(tmp_path))
+    assert sorted(order) == ["last", "left", "other", "right", "root"]
+    assert order.index("root") < min(order.index("left"), order.index("right"))
+    assert order.index("other") < order.index("right") and order[-1] == "last"
+    assert value_of(Store(tmp_path), last) == 1 + 2 + 3 + 1
+    assert set(progress.states().values()) == {"done"}
+    assert sorted(progress.labels("done")) == sorted(order) == sorted(progress.labels("running"))
+
+    again = run([last])  # what is done stays done
+
+    assert journal(str(tmp_path)) == order
+    assert again.history == [] and all(entry.cached for entry in again.stages.values())
+
+
+def test_a_failure_takes_its_descendants_along_is_final_and_is_tried_again_by_the_next_command(run, tmp_path):
+    bad = toy("bad", run=toy_kinds.fails)
+    child = toy("child", bad)
+    grandchild, independent = toy("grandchild", child), toy("independent")
+
+    # One list of three: the failure in its middle keeps neither the one before it nor the one behind it from running.
+    progress = run([toy("first"), bad, grandchild, independent], stages_per_trial=8, max_cpus=1)
+
+    assert progress.states() == {
+        "first": "done", "bad": "failed", "child": "skipped", "grandchild": "skipped", "independent": "done",
+    }  # fmt: skip
+    assert progress.error("bad") == "ValueError: bad does not like its input"
+    assert progress.error("grandchild") == "its parent failed: bad"
+    assert sorted(journal(str(tmp_path))) == ["bad", "first", "independent"]  # nothing was tried twice
+    log = (tmp_path / log_path(bad)).read_text()
+    assert "Traceback" in log and "ValueError: bad does not like its input" in log
+    (record,) = (tmp_path / "records" / "stages").glob(f"{bad.identity}-001-*.parquet")
+    (row,) = pq.read_table(record).to_pylist()
+    assert (row["state"], row["error"]) == ("failed", "ValueError: bad does not like its input")
+
+    (tmp_path / "repaired").touch()
+    again = run([toy("first"), bad, grandchild, independent])
+
+    assert set(again.states().values()) == {"done"}
+    assert journal(str(tmp_path)).count("bad") == 2
+    assert journal(str(tmp_path)).count("first") == 1
+
+
+def test_a_killed_worker_goes_on_from_its_last_state_and_ends_with_the_same_bits(run, tmp_path):
+    killed, calm = toy("killed", run=toy_kinds.walks), toy("calm", run=toy_kinds.walks)
+
+    progress = run([killed, calm, toy("beside")], stages_per_trial=3, max_cpus=1)
+
+    store = Store(tmp_path)
+    assert set(progress.states().values()) == {"done"}
+    assert sorted(progress.labels("done")) == ["beside", "calm", "killed"]  # each told once
+    assert journal(str(tmp_path)).count("killed") == 2
+    assert store.read(killed.identity, "value") == store.read(calm.identity, "value")
+    done = store.done(killed.identity)
+    assert done is not None and done.attempt.startswith("002-")
+    assert store.outcome(killed.identity, done.attempt)["facts"]["started_at"] == 5
+    assert store.latest_state(killed.identity) is None  # states of a stage that is done are tidied up
+
+
+@pytest.mark.slow
+def test_a_stage_that_kills_every_worker_fails_alone(run, tmp_path):
+    deadly = toy("deadly", run=toy_kinds.dies)
+
+    progress = run([toy("before"), deadly, toy("child", deadly), toy("behind")], stages_per_trial=8, max_cpus=1)
+
+    assert progress.states() == {"before": "done", "deadly": "failed", "child": "skipped", "behind": "done"}
+    assert progress.error("deadly").startswith("its processes were lost")
+    assert journal(str(tmp_path)).count("deadly") == 4  # the first try and three more
+
+
+@pytest.mark.slow
+def test_a_lost_controller_gives_its_cpus_back(run):
+    stages = [toy(f"orphan{index}", run=toy_kinds.loses_its_controller) for index in range(2)]
+
+    progress = run([*stages, toy("later")], max_cpus=1)
+    assert progress.states() == {"orphan0": "failed", "orphan1": "failed", "later": "done"}
+
+    both = toy("both", run=toy_kinds.adds_up)
+    assert run([both], default_resources=Resources(num_workers=2)).states() == {"both": "done"}
+
+
+def test_a_stage_that_another_study_finishes_first_is_done_once(run, tmp_path):
+    stage = toy("contested", run=toy_kinds.comes_second)
+
+    progress = run([toy("child", stage)])
+
+    store = Store(tmp_path)
+    assert set(progress.states().values()) == {"done"}
+    assert value_of(store, stage) == 1  # the first one's result counts
+    Records(store).rebuild()  # as every command ends
+    rows = [row for row in Records(store).read("stages").to_pylist() if row["label"] == "contested"]
+    assert [row["metrics"] for row in rows] == [[("value", 1.0)]]
+
+
+def test_stages_are_added_while_it_runs(run, tmp_path):
+    first, bad = toy("first"), toy("bad", run=toy_kinds.fails)
+    second, too_late = toy("second", first), toy("too late", bad)
+
+    def watch(searcher, progress):
+        def add(entry):
+            if entry.state in ("done", "failed") and entry.stage.label in ("first", "bad"):
+                searcher.add([second, too_late] if len(progress.stages) < 4 else [])
+
+        progress.listeners.append(add)
+
+    progress = run([first, bad], watch)
+
+    assert progress.states() == {"first": "done", "bad": "failed", "second": "done", "too late": "skipped"}
+
+
+def test_what_can_never_fit_is_refused_with_the_numbers(scratch):
+    def check(**site):
+        place = Site(storage="unused", **site)
+        cluster.check_fits([toy("any")], place, cluster.limit(place))
+
+    two = Resources(num_workers=2)
+    check(default_resources=two)
+    with pytest.raises(ValueError, match=r"needs 2 CPU \(2 worker\(s\) x 1 CPU\); the cluster can have at most 1"):
+        check(default_resources=two, max_cpus=1)
+    with pytest.raises(ValueError, match="needs 3 CPU"):
+        check(default_resources=Resources(cpus_per_worker=3))
+    check(default_resources=Resources(cpus_per_worker=3), max_cpus=4)  # it may grow to that
+
+
+def test_whoever_waits_for_machines_says_so(scratch, tmp_path):
+    from conftest import Watched
+
+    from study.scheduler import StageSearcher
+    from study.stage import StageGraph
+
+    site = Site(storage=str(tmp_path), default_resources=Resources(cpus_per_worker=3), max_cpus=4)
+    progress, present = Watched(), {"CPU": 2.0, "GPU": 0.0}
+    searcher = StageSearcher(
+        graph=StageGraph([toy("one"), toy("two")]),
+        store=Store(tmp_path),
+        site=site,
+        progress=progress,
+        limit=lambda: cluster.limit(site),
+        present=lambda: present,
+    )
+    assert pickle.loads(searcher.suggest("trial-1")["stages"]) == [toy("one")]
+    assert searcher.suggest("trial-2") is None  # four CPUs hold one stage of three
+    assert progress.notice == "waiting for machines: 3 CPU asked for, 2 there"
+    present["CPU"] = 4.0
+    assert searcher.suggest("trial-2") is None
+    assert progress.notice == ""

@@ -1,0 +1,80 @@
+"""Stages that several workers train together, on a real cluster."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import toy_kinds
+from toy_kinds import TOLD, journal, toy
+
+from components.checkpoint import weights_from_bytes
+from experiments.presets import TINY
+from study.corpora import open_corpora
+from study.kinds import WEIGHTS
+from study.site import Resources, Site
+from study.stage import StageRun
+from study.stage_log import log_path
+from study.store import Store
+from study.trial import Trial, unfold
+
+pytestmark = pytest.mark.cluster
+TWO = Resources(num_workers=2)
+
+
+def draws(folder: Path) -> dict[tuple[int, int], tuple[int, int]]:
+    """(epoch, position) -> (track, start), over the files of all workers."""
+    lines = [line.split() for path in folder.glob("draws-*") for line in path.read_text().splitlines()]
+    found = {(int(epoch), int(position)): (int(track), int(start)) for epoch, position, track, start in lines}
+    assert len(found) == len(lines)  # the workers' shares are disjoint
+    return found
+
+
+def test_two_workers_train_one_stage_on_the_draws_of_one(run, tmp_path):
+    corpora = open_corpora(["tagging"], {}, TINY.generated, tmp_path / "corpora", lambda *progress: None)
+    bare = Trial(source=None, scheme=None, insertion=None, unet=None)
+    stage = dataclasses.replace(unfold(bare, 0, TINY.recipe, corpora), kind=TOLD)
+
+    progress = run([stage], default_resources=TWO, corpora=corpora.places, checkpoint_every_s=0.0)
+
+    assert set(progress.states().values()) == {"done"}
+    store = Store(tmp_path)
+    done = store.done(stage.identity)
+    assert done is not None
+    weights = weights_from_bytes(store.read(stage.identity, WEIGHTS))
+    assert weights and all(np.isfinite(tensor.double().numpy()).all() for tensor in weights.values())
+    (row,) = pq.read_table(tmp_path / "records" / "stages" / f"{stage.identity}-{done.attempt}.parquet").to_pylist()
+    assert dict(row["facts"])["num_workers"] == "2" and row["state"] == "done"
+    assert (tmp_path / "draws-1").exists()  # both of them drew
+
+    alone = Site(storage=str(tmp_path / "alone"), corpora=corpora.places)
+    (tmp_path / "alone").mkdir()
+    result = TOLD.run(
+        StageRun(
+            stage=stage, corpus_path=corpora.places[stage.corpus], site=alone,
+            read_parent=lambda role, name: b"", save_state=lambda state: None, report=lambda progress: None,
+        )
+    )  # fmt: skip
+    assert draws(tmp_path) == draws(tmp_path / "alone") != {}
+    outcome = store.outcome(stage.identity, done.attempt)
+    assert outcome is not None
+    assert [row["step"] for row in outcome["epochs"]] == [row["step"] for row in result.epochs]
+    assert outcome["metrics"]["num_steps"] == result.metrics["num_steps"]
+
+
+def test_a_failure_of_one_of_two_workers_is_final_and_a_lost_one_is_not(run, tmp_path):
+    bad, good = toy("bad", run=toy_kinds.fails_on_the_second_worker), toy("good", run=toy_kinds.adds_up)
+    shaken = toy("shaken", run=toy_kinds.loses_its_second_worker)
+
+    progress = run([bad, toy("child", bad), shaken, good], default_resources=TWO, stages_per_trial=4)
+
+    assert progress.states() == {"bad": "failed", "child": "skipped", "shaken": "done", "good": "done"}
+    assert progress.error("bad") == "ValueError: the second worker does not like its share"
+    assert progress.labels("failed") == ["bad"]
+    assert journal(str(tmp_path)).count("bad") == 2  # once by each of the workers
+    assert journal(str(tmp_path)).count("shaken") == 4
+    assert Store(tmp_path).read(good.identity, "value") == b"3"
+    assert "the second worker does not like its share" in (tmp_path / log_path(bad, worker=1)).read_text()
+    (record,) = (tmp_path / "records" / "stages").glob(f"{bad.identity}-001-*.parquet")
+    assert pq.read_table(record).to_pylist()[0]["state"] == "failed"

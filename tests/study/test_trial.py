@@ -1,0 +1,289 @@
+"""A trial unfolds into stages whose identities change exactly with what gives the results their meaning."""
+
+import copy
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from toy_study import DIGESTS, REFERENCE, corpora_in_name, recipe
+
+from components.adapters import ALL_POINTS, NO_POINTS, InsertionPoint, finest, only
+from study.identity import canonical
+from study.kinds import KINDS, Arithmetic
+from study.stage import Stage
+from study.trial import Trial, bare_trial, level_name, unfold
+
+THREE_STAGE = replace(REFERENCE, scheme="three-stage")
+RANDOM = replace(REFERENCE, source="none")
+
+
+def unfolded(trial: Trial = REFERENCE, *, seed: int = 0, **changes: Any) -> Stage:
+    return unfold(trial, seed, recipe(**changes), corpora_in_name())
+
+
+# Whoever changes these makes every store that exists train everything again: only where the results do change.
+GOLDEN = {
+    "separation vocals": "b606dcd0ec7f8369a51d3a60a7ade3cf469248bb94a76c60699e1a91f56a351c",
+    "separation multiple": "6cdbfa7bcde13f745a9f8ce59dcc0d42418b77d0b418a717e20086d096199949",
+    "bare": "f88b86480ce9eeb4dbdf32568deb4f0f64a630c42ada2f8322142ad32b0865e6",
+    "two-stage": "63d4a63b574965c1194ee64488be47ec74694722301f0b4857f054b7ac36ac6f",
+    "three-stage": "e64822ff9c2c42e3470ac170944b4d6a50c34cd28dbf2fca6019b35c633fb99b",
+    "random": "bdb0b772eafb9d6bc428e33d6921c09028f95eb6453992a2e88acb86fa36bf1c",
+}
+
+
+def test_golden_identities():
+    two, three = unfolded(), unfolded(THREE_STAGE)
+    found = {
+        "separation vocals": two.parents["separator"],
+        "separation multiple": unfolded(replace(REFERENCE, source="multiple")).parents["separator"],
+        "bare": unfolded(bare_trial(REFERENCE)),
+        "two-stage": two,
+        "three-stage": three,
+        "random": unfolded(RANDOM),
+    }
+    assert {name: stage.identity for name, stage in found.items()} == GOLDEN
+
+
+def alterations(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The value with one thing changed, for every thing in it, however deep; nobody asks whether it makes sense."""
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            for place, other in alterations(getattr(value, field.name), f"{path}.{field.name}"):
+                altered = copy.copy(value)
+                object.__setattr__(altered, field.name, other)
+                yield place, altered
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from ((place, {**value, key: other}) for place, other in alterations(item, f"{path}[{key}]"))
+    elif isinstance(value, tuple):
+        yield f"{path} shorter" if value else f"{path} longer", value[:-1] if value else (0,)
+        for i, item in enumerate(value):
+            for place, other in alterations(item, f"{path}[{i}]"):
+                yield place, (*value[:i], other, *value[i + 1 :])
+    else:
+        yield path, _other(value)
+
+
+def _other(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    return 7 if value is None else value + ("!" if isinstance(value, str) else 1)
+
+
+CONFIGS = {
+    stage.kind.name: stage
+    for stage in (unfolded(), unfolded().parents["separator"], unfolded(THREE_STAGE).parents["backend"])
+}
+ALTERATIONS = [
+    pytest.param(stage, config, id=f"{kind}{path}")
+    for kind, stage in CONFIGS.items()
+    for path, config in alterations(stage.config)
+]
+
+
+def test_there_is_a_configuration_of_every_kind():
+    assert set(CONFIGS) == {kind.name for kind in KINDS}
+
+
+def with_config(stage: Stage, config: Any) -> Stage:
+    return Stage(kind=stage.kind, config=config, corpus=stage.corpus, parents=stage.parents)
+
+
+@pytest.mark.parametrize(("stage", "config"), ALTERATIONS)
+def test_any_field_of_any_configuration_changes_the_identity(stage, config):
+    assert with_config(stage, config).identity != stage.identity
+
+
+def test_no_two_alterations_are_alike():
+    identities = [with_config(*parameter.values).identity for parameter in ALTERATIONS]
+    assert len(set(identities)) == len(identities) > 150
+
+
+def test_the_walk_reaches_every_configuration():
+    classes = {name for stage in CONFIGS.values() for name in _classes(canonical(stage.config))}
+    assert classes == {
+        *("SeparationStage", "SeparatorConfig", "UNetConfig", "SpectrogramConfig", "RemixConfig", "Part"),
+        *("SeparationLossConfig", "TrainingConfig", "Phase", "Arithmetic"),
+        *("ClassificationStage", "ClassifierConfig", "ShortChunkCNNConfig", "MelConfig", "SegmentConfig"),
+        *("FinetuningStage", "JointConfig", "AdapterConfig", "InsertionPoint"),
+    }
+
+
+def _classes(form: Any) -> Iterator[str]:
+    if isinstance(form, dict):
+        yield from (form["class"],) if "class" in form else ()
+    for item in form.values() if isinstance(form, dict) else form if isinstance(form, list) else ():
+        yield from _classes(item)
+
+
+@pytest.mark.parametrize("stage", CONFIGS.values(), ids=CONFIGS)
+def test_corpus_and_version_change_the_identity(stage):
+    others = [
+        dataclasses.replace(stage, corpus="c0" * 32),
+        dataclasses.replace(stage, kind=replace(stage.kind, version=stage.kind.version + 1)),
+    ]
+    assert len({stage.identity, *(other.identity for other in others)}) == 3
+
+
+@pytest.mark.parametrize("stage", CONFIGS.values(), ids=CONFIGS)
+def test_a_new_field_at_its_legacy_value_changes_no_identity(stage):
+    reverb = dataclasses.field(default=0.5, metadata={"legacy": 0.0})
+    for path, config in grown(stage.config, ("reverb", float, reverb)):
+        assert with_config(stage, config(0.0)).identity == stage.identity, path
+        assert with_config(stage, config(0.5)).identity != stage.identity, path
+
+
+def grown(value: Any, field: tuple, path: str = "config") -> Iterator[tuple[str, Any]]:
+    """For every dataclass in the value: the value, as a function of a field that this dataclass has in addition."""
+    if dataclasses.is_dataclass(value):
+        yield path, lambda new: _with_field(value, field, new)
+        for name in (entry.name for entry in dataclasses.fields(value)):
+            for place, inner in grown(getattr(value, name), field, f"{path}.{name}"):
+                yield place, lambda new, name=name, inner=inner: _with(value, name, inner(new))
+    elif isinstance(value, tuple):
+        for i, item in enumerate(value):
+            for place, inner in grown(item, field, f"{path}[{i}]"):
+                yield place, lambda new, i=i, inner=inner: (*value[:i], inner(new), *value[i + 1 :])
+
+
+def _with(value: Any, name: str, item: Any) -> Any:
+    altered = copy.copy(value)
+    object.__setattr__(altered, name, item)
+    return altered
+
+
+def _with_field(value: Any, field: tuple, new: float) -> Any:
+    grown_class = dataclasses.make_dataclass(
+        type(value).__name__, [field], bases=(type(value),), frozen=True, kw_only=True
+    )
+    altered = object.__new__(grown_class)
+    for name in (entry.name for entry in dataclasses.fields(value)):
+        object.__setattr__(altered, name, getattr(value, name))
+    object.__setattr__(altered, field[0], new)
+    return altered
+
+
+def test_folders_and_names_of_corpora_change_no_identity():
+    moved = unfold(REFERENCE, 0, recipe(), corpora_in_name("/elsewhere"))
+    assert moved.identity == unfolded().identity
+
+
+@pytest.mark.parametrize("kind", DIGESTS)
+def test_another_corpus_changes_the_stages_that_train_on_it(kind):
+    three = unfold(THREE_STAGE, 0, recipe(), corpora_in_name(**{kind: "c0" * 32}))
+    before = unfolded(THREE_STAGE)
+    assert (three.parents["separator"] != before.parents["separator"]) == (kind == "separation")
+    assert (three.parents["backend"] != before.parents["backend"]) == (kind == "tagging")
+    assert (three != before) == (kind != "genre")
+
+
+def test_the_schemes_share_the_separator():
+    assert unfolded().parents["separator"] == unfolded(THREE_STAGE).parents["separator"]
+
+
+def test_the_bare_arm_is_the_three_stage_schemes_backend():
+    assert unfolded(bare_trial(REFERENCE)) == unfolded(THREE_STAGE).parents["backend"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(REFERENCE, unet="finetuned"),
+        replace(REFERENCE, insertion=NO_POINTS),
+        replace(REFERENCE, insertion=finest(2)),
+        replace(REFERENCE, task="genre"),
+    ],
+)
+def test_what_comes_after_the_separation_shares_the_separator(other):
+    assert unfolded(other).parents["separator"] == unfolded().parents["separator"]
+    assert unfolded(other) != unfolded()
+
+
+def test_a_random_unet_has_no_separator_to_wait_for():
+    assert unfolded(RANDOM).parents == {}
+    assert set(unfolded(replace(RANDOM, scheme="three-stage")).parents) == {"backend"}
+
+
+def test_seeds_share_nothing():
+    first, second = unfolded(THREE_STAGE), unfolded(THREE_STAGE, seed=1)
+    assert first != second and all(first.parents[role] != second.parents[role] for role in first.parents)
+
+
+def test_arithmetic_is_part_of_every_stage():
+    bf16 = unfolded(THREE_STAGE, arithmetic=Arithmetic(precision="bf16"))
+    before = unfolded(THREE_STAGE)
+    assert bf16 != before and all(bf16.parents[role] != before.parents[role] for role in before.parents)
+
+
+def test_labels_tell_the_stages_of_a_study_apart():
+    trials = [REFERENCE, THREE_STAGE, RANDOM, bare_trial(REFERENCE), replace(REFERENCE, insertion=only(3))]
+    trials += [replace(REFERENCE, unet="finetuned"), replace(REFERENCE, task="genre")]
+    stages = [unfolded(trial, seed=seed) for trial in trials for seed in (0, 1)]
+    stages += [parent for stage in stages for parent in stage.parents.values()]
+    labels = {stage.identity: stage.label for stage in stages}
+    assert len(set(labels.values())) == len(labels) > 14
+
+
+def test_the_order_of_insertion_points_is_no_level():
+    backwards = replace(REFERENCE, insertion=tuple(reversed(ALL_POINTS)))
+    assert backwards == REFERENCE and unfolded(backwards) == unfolded()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source": "guitar"}, r"Trial\.source is 'guitar'; allowed: none, bass, drums, other, vocals, multiple"),
+        ({"scheme": "four-stage"}, r"Trial\.scheme is 'four-stage'; allowed: two-stage, three-stage"),
+        ({"task": "captioning"}, r"Trial\.task is 'captioning'; allowed: tagging, genre"),
+        ({"task": None}, r"Trial\.task is None"),
+        ({"backend": "ast2"}, r"Trial\.backend is 'ast2'; allowed: cnn"),
+        ({"unet": "thawed"}, r"Trial\.unet is 'thawed'; allowed: frozen, finetuned"),
+        (
+            {"insertion": (InsertionPoint(level=5, block=0),)},
+            r"no insertion point level 5 -> block 0; there are: level",
+        ),
+        ({"insertion": ALL_POINTS[:1] * 2}, "a point twice"),
+        ({"insertion": None}, r"Trial\.insertion is None; a trial with a U-Net needs one"),
+        ({"scheme": None}, r"Trial\.scheme is None; a trial with a U-Net needs one"),
+        ({"source": None}, r"a bare backend \(source None\) has no scheme"),
+        ({"source": None, "scheme": None, "unet": None}, r"a bare backend \(source None\) has no insertion"),
+        ({"source": None, "scheme": None, "insertion": None}, r"a bare backend \(source None\) has no unet"),
+    ],
+)
+def test_impossible_trials_are_refused_with_the_reason(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(REFERENCE, **changes)
+
+
+def test_a_missing_corpus_or_stem_is_named():
+    corpora = corpora_in_name()
+    with pytest.raises(ValueError, match="there is no genre corpus; given: separation, tagging"):
+        unfold(
+            replace(REFERENCE, task="genre"),
+            0,
+            recipe(),
+            replace(corpora, by_kind={kind: corpora.of(kind) for kind in ("separation", "tagging")}),
+        )
+    songs = corpora.of("separation")
+    without_vocals = replace(songs, manifest=replace(songs.manifest, stems=("mixture", "drums")))
+    with pytest.raises(ValueError, match=r"/nowhere/separation has no stem 'vocals', which source 'vocals' needs"):
+        unfold(REFERENCE, 0, recipe(), replace(corpora, by_kind={**corpora.by_kind, "separation": without_vocals}))
+
+
+def test_levels_have_names_to_read():
+    assert [level_name("insertion", points) for points in (ALL_POINTS, NO_POINTS, finest(2))] == [
+        "all",
+        "none",
+        "4-1 3-2",
+    ]
+    assert bare_trial(REFERENCE).factors == {
+        "task": "tagging",
+        "backend": "cnn",
+        "source": "-",
+        "scheme": "-",
+        "insertion": "-",
+        "unet": "-",
+    }
