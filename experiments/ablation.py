@@ -11,7 +11,7 @@ other arm differs from this reference in one factor.
 
 import sys
 
-from components.adapters import ALL_POINTS, NO_POINTS, finest
+from components.adapters import ALL_POINTS, NO_POINTS
 from components.corpora.generated.content import DRUM_TAGS, VOCAL_TAGS
 from experiments.presets import PRESETS
 from study.command import main
@@ -26,13 +26,7 @@ study = Study(
     name="pretraining",
     arms=[
         bare(reference),
-        *one_factor_off(
-            reference,
-            source=["none", "drums"],
-            scheme=["three-stage"],
-            unet=["finetuned"],
-            insertion=[NO_POINTS, finest(1)],
-        ),
+        *one_factor_off(reference, source=["none", "drums"], scheme=["three-stage"], insertion=[NO_POINTS]),
     ],
     seeds=range(2),
 )

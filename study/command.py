@@ -44,7 +44,8 @@ def main(
 
     `groups` names sets of tags whose mean ROC-AUC the answer shows.
     """
-    options = tyro.cli(Options, description=description)
+    named = "\n".join(f"    --preset {name}: {preset.description}" for name, preset in presets.items())
+    options = tyro.cli(Options, description=f"{description or ''}\n\n{named}\n", config=(tyro.conf.FlagCreatePairsOff,))
     console = terminal()
     try:
         command = Command(study, presets, options, console)

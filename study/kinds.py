@@ -25,6 +25,7 @@ from components.corpus import Corpus
 from components.initialisation import initialise, part
 from components.joint import JointConfig, JointNetwork, initialise_joint
 from components.metrics import GenreScores, TaggingScores
+from components.parameters import num_parameters
 from components.phases import TrainingConfig
 from components.separation import RemixConfig, SeparationLossConfig, SeparationObjective
 from components.separator import Separator, SeparatorConfig
@@ -205,10 +206,9 @@ def _corpus(run: StageRun) -> Corpus:
 def _result(training: Training, metrics: dict[str, float], tables: dict[str, pa.Table] | None = None) -> StageResult:
     position, config = training.position, training.config
     best = position.best_value
-    sizes = [parameter.numel() for parameter in training.network.parameters()]
     return StageResult(
         metrics=metrics
-        | {"num_parameters": float(sum(sizes)), "num_steps": float(position.step)}
+        | {"num_parameters": float(num_parameters(training.network)), "num_steps": float(position.step)}
         | (
             {f"validation_{config.monitor}": best, "best_epoch": float(position.best_epoch)} if best is not None else {}
         ),

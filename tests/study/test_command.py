@@ -379,6 +379,7 @@ def test_help_explains_every_option(monkeypatch, capsys):
         main(study(), PRESETS, GROUPS, "A toy.")
     assert caught.value.code == 0
     text = "".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--presettoy:toy" in text and "Atoy." in text
     explained = dict(option_texts())
     assert set(explained) == {field.name for field in dataclasses.fields(Options)}
     for name, meaning in explained.items():

@@ -1,0 +1,117 @@
+"""The ablation reads like its sentence, and its command line plans, explains and refuses without starting anything."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.adapters import ALL_POINTS
+from components.corpora.generated.content import DRUM_TAGS, TAGS, VOCAL_TAGS
+from components.corpus_writer import CorpusWriter
+from experiments import ablation
+from experiments.presets import PRESETS
+from study.command import main
+
+ROOT = Path(__file__).parent.parent.parent
+SCRIPT = ROOT / "experiments" / "ablation.py"
+
+
+def test_the_reference_is_the_issues():
+    reference = ablation.reference
+    assert (reference.source, reference.scheme, reference.unet) == ("vocals", "two-stage", "frozen")
+    assert reference.insertion == ALL_POINTS
+
+
+def test_the_arms_are_bare_the_reference_and_one_factor_off():
+    trials = {arm.name: arm.trial for arm in ablation.study.arms}
+    assert list(trials)[:4] == ["bare", "reference", "source=none", "source=drums"]
+    assert trials["bare"].is_bare and trials["reference"] == ablation.reference
+    for name, trial in trials.items():
+        changed = [factor for factor, level in trial.factors.items() if level != ablation.reference.factors[factor]]
+        assert name in ("bare", "reference") or changed == [name.split("=")[0]]
+    assert len(ablation.study.seeds) >= 2
+
+
+def test_the_question_fits_a_screen():
+    lines = SCRIPT.read_text(encoding="utf-8").splitlines()
+    tree = ast.parse("\n".join(lines))
+    docstring = tree.body[0].end_lineno or 0
+    assert len([line for line in lines[docstring:] if line.strip()]) < 40
+
+
+def test_the_groups_are_tags_that_are_generated():
+    assert set(VOCAL_TAGS) | set(DRUM_TAGS) <= set(TAGS)
+    assert len(VOCAL_TAGS) >= 4 and len(DRUM_TAGS) >= 4
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory):
+    """Corpora of silence: enough to plan with."""
+    folder = tmp_path_factory.mktemp("corpora")
+    stems = ("mixture", "drums", "bass", "other", "vocals")
+    with CorpusWriter(folder / "songs", name="silence", kind="separation", stems=stems) as writer:
+        writer.add("a", np.zeros((100, 5), np.int16), split="train")
+    with CorpusWriter(folder / "tags", name="silence", kind="tagging", classes=("loud", "soft")) as writer:
+        writer.add("a", np.zeros(100, np.int16), split="train", labels=["soft"])
+    return ["--separation-corpus", str(folder / "songs"), "--tagging-corpus", str(folder / "tags")]
+
+
+@pytest.fixture
+def call(tmp_path):
+    """Runs the script where importing Ray fails."""
+    (tmp_path / "blocked").mkdir()
+    (tmp_path / "blocked" / "ray.py").write_text("raise ImportError('Ray was imported')")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if name not in ("STUDY_STORAGE", "COLUMNS")}
+        environment |= {"PYTHONPATH": f"{tmp_path / 'blocked'}:{ROOT}", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, str(SCRIPT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+
+    return run
+
+
+def test_plan_tells_what_would_run_and_runs_nothing(call, corpora, tmp_path):
+    done = call("--plan", "--preset", "tiny", *corpora)
+    assert done.returncode == 0, done.stderr
+    arms, seeds = ablation.study.arms, ablation.study.seeds
+    assert f"{len(arms)} arms x {len(seeds)} seeds = {len(arms) * len(seeds)} runs, " in done.stdout
+    assert all(f"  {arm.name} " in done.stdout for arm in arms)
+    assert "0 of " in done.stdout.splitlines()[-1] and " would run." in done.stdout.splitlines()[-1]
+    assert done.stderr == ""
+    # The storage is the default, in the home directory.
+    assert [path.name for path in (tmp_path / "studies" / "pretraining-tiny").iterdir()] == ["store.json"]
+
+
+def test_storage_that_cannot_be_written_is_exit_code_2(call, corpora, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    done = call("--storage", str(tmp_path / "file" / "store"), *corpora)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("ablation.py: storage ") and "is not writable" in line
+
+
+def here(monkeypatch, *arguments: str) -> int:
+    """The same command without the start of another process."""
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
+    return main(ablation.study, PRESETS, groups={}, description=ablation.__doc__)
+
+
+def test_an_unknown_preset_is_exit_code_2(monkeypatch, capsys):
+    assert here(monkeypatch, "--preset", "huge") == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == f"ablation.py: --preset 'huge' does not exist; there are: {', '.join(PRESETS)}\n"
+
+
+def test_help_tells_the_question_and_the_presets(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit, match="0"):
+        here(monkeypatch, "--help")
+    text = capsys.readouterr().out
+    assert "Does pre-training by source separation help to tag music" in text
+    assert all(f"--preset {name}: {preset.description}" in text for name, preset in PRESETS.items())

@@ -1,0 +1,122 @@
+"""Presets fit the generated corpora that they name, for every trial that a study can ask for."""
+
+import dataclasses
+from itertools import combinations, product
+from pathlib import Path
+
+import pytest
+import torch
+
+from components.adapters import ALL_POINTS, NO_POINTS, finest
+from components.audio import SAMPLE_RATE
+from components.corpora.generated.config import Kind
+from components.corpora.generated.corpora import CLASSES, STORED_STEMS, recipe_of
+from components.corpus import Corpus
+from components.corpus_format import Manifest
+from components.joint import JointNetwork
+from experiments.presets import PRESETS
+from study.command import Preset
+from study.identity import digest
+from study.stage import StageGraph
+from study.trial import Corpora, Trial, bare_trial, unfold
+
+SOURCES = ("none", "bass", "drums", "other", "vocals", "multiple")
+TRIALS = [
+    Trial(task="tagging", source=source, scheme=scheme, insertion=points, unet=unet)
+    for source, scheme, points, unet in product(
+        SOURCES, ("two-stage", "three-stage"), (ALL_POINTS, NO_POINTS, finest(1)), ("frozen", "finetuned")
+    )
+]
+
+
+def corpora_of(preset: Preset) -> Corpora:
+    """What the preset would generate, without a sample of it."""
+    return Corpora(by_kind={kind: _unwritten(preset, kind) for kind in ("separation", "tagging")})
+
+
+def _unwritten(preset: Preset, kind: Kind) -> Corpus:
+    recipe = recipe_of(preset.generated, kind)
+    manifest = Manifest(
+        name=recipe["name"],
+        kind=kind,
+        sample_rate=SAMPLE_RATE,
+        stems=STORED_STEMS[kind],
+        classes=CLASSES[kind],
+        counts=preset.generated.split_sizes(kind),
+        num_samples=0,
+        digest=digest(recipe),
+        table_digest="",
+        waveform_digest="",
+    )
+    waveform = torch.zeros((0, len(manifest.stems)), dtype=torch.int16)
+    return Corpus(folder=Path("/nowhere", kind), manifest=manifest, tracks={}, waveform=waveform)
+
+
+preset = pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+
+
+def test_the_demo_and_something_tiny_are_there():
+    assert {"demo", "tiny"} <= set(PRESETS)
+    assert all(each.description for each in PRESETS.values())
+
+
+@preset
+def test_every_trial_unfolds(preset):
+    corpora = corpora_of(preset)
+    trials = [*TRIALS, bare_trial(TRIALS[0])]
+    graph = StageGraph(unfold(trial, seed, preset.recipe, corpora) for trial in trials for seed in (0, 1))
+    # By seed: a separator for each source but "none", the backend, and a joint network for each trial with a U-Net.
+    assert len(graph) == 2 * (len(SOURCES) - 1 + 1 + len(TRIALS))
+
+
+def test_presets_share_no_stage():
+    trained = [
+        {unfold(trial, 0, each.recipe, corpora_of(each)).identity for trial in TRIALS} for each in PRESETS.values()
+    ]
+    assert all(first.isdisjoint(second) for first, second in combinations(trained, 2))
+
+
+@preset
+def test_segments_and_excerpts_fit_the_songs(preset):
+    recipe, song = preset.recipe, preset.generated.song_s * SAMPLE_RATE
+    for frames in (recipe.separation_frames, *(backend.num_frames for backend in recipe.backends.values())):
+        assert recipe.spectrogram.num_samples(frames) <= song
+    segment = recipe.spectrogram.num_samples(recipe.separation_frames)
+    assert segment <= recipe.remix.excerpt_s * SAMPLE_RATE <= song
+
+
+@preset
+def test_an_epoch_has_a_batch_at_least_and_a_validation(preset):
+    recipe, num_train = preset.recipe, preset.generated.num_train
+    for training in (recipe.classification_training, *recipe.finetuning_training.values()):
+        assert training.resolve_steps_per_epoch(num_train) >= 1
+        assert (training.monitor, training.better) == ("roc_auc", "higher")
+    for training in (recipe.classification_training, *recipe.finetuning_training.values()):
+        assert all(phase.num_epochs >= training.validate_every for phase in training.phases)
+    assert all(training.steps_per_epoch for training in recipe.separation_training.values())
+
+
+@preset
+def test_networks_can_be_built_and_hear_a_segment(preset):
+    stage = unfold(TRIALS[0], 0, preset.recipe, corpora_of(preset))
+    network = JointNetwork(stage.config.joint).eval()
+    with torch.no_grad():
+        logits = network(torch.zeros(1, stage.config.joint.num_samples))
+    assert logits.shape == (1, len(CLASSES["tagging"]))
+
+
+def test_tiny_is_smaller_than_the_demo_in_everything_that_costs_time():
+    demo, tiny = PRESETS["demo"], PRESETS["tiny"]
+    assert max(tiny.recipe.unet.channels) < min(demo.recipe.unet.channels)
+    for name in ("num_songs", "num_train", "num_validation", "num_test", "song_s"):
+        assert getattr(tiny.generated, name) < getattr(demo.generated, name)
+    for trained in ("separation_training", "finetuning_training"):
+        for level, training in getattr(tiny.recipe, trained).items():
+            assert training.num_epochs <= getattr(demo.recipe, trained)[level].num_epochs
+
+
+def test_presets_cannot_be_changed_by_accident():
+    with pytest.raises(TypeError):
+        PRESETS["demo"] = PRESETS["tiny"]  # pyright: ignore[reportIndexIssue]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PRESETS["demo"].description = "other"  # pyright: ignore[reportAttributeAccessIssue]
