@@ -82,14 +82,24 @@ class SeparationObjective(Objective[Separator]):
     Raises:
         ValueError: the corpus has no "mixture", no stem of one of the sources or no track in a split; or a segment of
             `num_frames` frames does not fit the U-Net's poolings, the shortest track or an excerpt.
+
+    Scores are taken over segments of `evaluation_frames`, None for as many as in training.
     """
 
     def __init__(
-        self, network: Separator, corpus: Corpus, *, num_frames: int, remix: RemixConfig, loss: SeparationLossConfig
+        self,
+        network: Separator,
+        corpus: Corpus,
+        *,
+        num_frames: int,
+        remix: RemixConfig,
+        loss: SeparationLossConfig,
+        evaluation_frames: int | None = None,
     ):
         super().__init__()
         self.network, self.corpus, self.remix, self.loss_config = network, corpus, remix, loss
         self.segment_samples = network.config.spectrogram.num_samples(num_frames)
+        self.evaluation_samples = network.config.spectrogram.num_samples(evaluation_frames or num_frames)
         self.sources: tuple[str, ...] = network.config.sources
         self._excerpt_samples = round(remix.excerpt_s * SAMPLE_RATE)
         self._check_stems()
@@ -108,7 +118,7 @@ class SeparationObjective(Objective[Separator]):
         "loss" is the mean absolute error of the waveform alone. "si_sdr_mixture_vocals" is what the mixture itself
         would score as an estimate. Segments in which a source is silent do not count for it.
         """
-        tracks, starts = self.corpus.tiles(self.corpus.indices(split), self.segment_samples)
+        tracks, starts = self.corpus.tiles(self.corpus.indices(split), self.evaluation_samples)
         mine = np.arange(len(tracks))[workers.rank() :: workers.num_workers()]
         batches = [mine[i : i + 8] for i in range(0, len(mine), 8)]
         shares = workers.gather([self._score(tracks[batch], starts[batch]) for batch in batches])
@@ -121,9 +131,9 @@ class SeparationObjective(Objective[Separator]):
 
     def _score(self, tracks: np.ndarray, starts: np.ndarray) -> dict[str, Tensor]:
         """Scores of each segment: loss (segment,), the others (segment, source)."""
-        stems = self._stems(tracks, starts)
+        stems = self._stems(tracks, starts, self.evaluation_samples)
         separation = self.network(stems["mixture"])
-        estimate = self._inner(self.network.waveforms(separation, self.segment_samples))
+        estimate = self._inner(self.network.waveforms(separation, self.evaluation_samples))
         target = self._inner(torch.stack([stems[source] for source in self.sources], dim=1))
         mixture = self._inner(stems["mixture"])[:, None].expand_as(target)
         scores = {
@@ -165,9 +175,14 @@ class SeparationObjective(Objective[Separator]):
 
     def _check_segment(self) -> None:
         """Before the first step rather than at the first validation or test."""
-        self.network.config.check_num_samples(self.segment_samples)
-        for split in ("train", "validation", "test"):
-            self.corpus.tiles(self.corpus.indices(split), self.segment_samples)
+        lengths = {
+            "train": self.segment_samples,
+            "validation": self.evaluation_samples,
+            "test": self.evaluation_samples,
+        }
+        for split, num_samples in lengths.items():
+            self.network.config.check_num_samples(num_samples)
+            self.corpus.tiles(self.corpus.indices(split), num_samples)
         edges = 2 * self.network.config.spectrogram.window_samples
         if self.segment_samples <= edges:
             raise ValueError(f"a segment has {self.segment_samples} samples; {edges} are left out at its edges")
@@ -207,7 +222,7 @@ class SeparationObjective(Objective[Separator]):
         tracks, starts, gains = self.draw(batch)
         stems = {
             name: segments.unflatten(0, tracks.shape)
-            for name, segments in self._stems(tracks.ravel(), starts.ravel()).items()
+            for name, segments in self._stems(tracks.ravel(), starts.ravel(), self.segment_samples).items()
         }
         if len(self.sources) == 1:
             source, gain = self.sources[0], torch.from_numpy(gains).to(self.corpus.device)
@@ -224,8 +239,10 @@ class SeparationObjective(Objective[Separator]):
         gains = [(generator.random() < p.presence) * 10 ** (generator.uniform(*p.gain_db) / 20) for p in parts]
         return np.array(gains, dtype=np.float32)
 
-    def _stems(self, tracks: np.ndarray, starts: np.ndarray) -> dict[str, Float[Tensor, "batch sample"]]:
-        segments = self.corpus.gather(tracks, starts, self.segment_samples)
+    def _stems(
+        self, tracks: np.ndarray, starts: np.ndarray, num_samples: int
+    ) -> dict[str, Float[Tensor, "batch sample"]]:
+        segments = self.corpus.gather(tracks, starts, num_samples)
         return dict(zip(self.corpus.stems, segments.unbind(dim=1), strict=True))
 
 

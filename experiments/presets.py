@@ -65,12 +65,14 @@ DEMO = Preset(
         },
         # Half a segment: the U-Net sees no further, and a step costs little more than half.
         separation_frames=DEMO_FRAMES // 2,
-        # Quiet targets: without the boost and the second loss the separator collapses to silence.
+        # Whole songs: in a second or two a source may rest, and then no score means much.
+        separation_evaluation_frames=DEMO_FRAMES * 3,
+        # Targets somewhat boosted, and a second loss: quiet ones otherwise collapse to silence.
         remix=RemixConfig(
             excerpt_s=8.0,
             excerpt_hop_s=8.0,
-            target=Part(presence=0.7, gain_db=(-2.0, 14.0)),
-            others=Part(presence=0.85, gain_db=(-6.0, 6.0)),
+            target=Part(presence=0.9, gain_db=(-2.0, 6.0)),
+            others=Part(presence=0.95, gain_db=(-3.0, 3.0)),
         ),
         separation_loss=SeparationLossConfig(sqrt_magnitude_weight=1.0),
         separation_training=dict.fromkeys(
@@ -94,6 +96,7 @@ TINY = Preset(
     recipe=replace(
         DEMO.recipe,
         unet=UNetConfig(channels=(2, 2, 2, 2, 2, 2), final_channels=2),
+        separation_evaluation_frames=DEMO_FRAMES,
         backends={"cnn": ShortChunkCNNConfig(widths=(2,) * 7, num_frames=DEMO_FRAMES, num_mels=64, last_pool=(2, 1))},
         remix=replace(DEMO.recipe.remix, excerpt_s=3.0, excerpt_hop_s=3.0),
         separation_training=dict.fromkeys(DEMO.recipe.separation_training, _separation(4, steps_per_epoch=2)),

@@ -57,7 +57,9 @@ def connected(site: Site, num_cpus: int | None = None) -> Iterator[str]:
         else:
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="study-", ignore_cleanup_errors=True))
             # "local": not the cluster that somebody else has started on this machine.
-            ray.init("local", num_cpus=num_cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(
+                "local", num_cpus=num_cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+            )
         stack.callback(ray.shutdown)
         yield scratch
 

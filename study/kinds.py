@@ -9,7 +9,7 @@ Raise a kind's version whenever its results change; the tests pin the losses of 
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -49,7 +49,10 @@ class Arithmetic:
 
 @dataclass(frozen=True, kw_only=True)
 class SeparationStage:
-    """Configuration of a separation stage; `num_frames` is the length of its segments."""
+    """Configuration of a separation stage.
+
+    `num_frames` is the length of its segments, `evaluation_frames` that of the ones that are scored (None: the same).
+    """
 
     seed: int
     separator: SeparatorConfig
@@ -58,6 +61,7 @@ class SeparationStage:
     loss: SeparationLossConfig
     training: TrainingConfig
     arithmetic: Arithmetic
+    evaluation_frames: int | None = field(default=None, metadata={"legacy": None})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +97,12 @@ def _separate(run: StageRun) -> StageResult:
     network = Separator(config.separator)
     initialise(network, config.seed, "separator")
     objective = SeparationObjective(
-        _placed(network, run), _corpus(run), num_frames=config.num_frames, remix=config.remix, loss=config.loss
+        _placed(network, run),
+        _corpus(run),
+        num_frames=config.num_frames,
+        evaluation_frames=config.evaluation_frames,
+        remix=config.remix,
+        loss=config.loss,
     )
     training = _train(objective, config, run)
     metrics = _evaluated(lambda: objective.evaluate("test"), objective, config, run)

@@ -28,7 +28,8 @@ class Resources:
 
     @property
     def total(self) -> dict[str, float]:
-        return {"CPU": self.num_workers * self.cpus_per_worker, "GPU": self.num_workers * self.gpus_per_worker}
+        each = {"CPU": float(self.cpus_per_worker), "GPU": float(self.gpus_per_worker)}
+        return {name: self.num_workers * amount for name, amount in each.items()}
 
     def __str__(self) -> str:
         gpus = f" and {self.gpus_per_worker:g} GPU" if self.gpus_per_worker else ""

@@ -113,7 +113,7 @@ class Recipe:
     Attributes:
         separation_training: by source.
         finetuning_training: by the factor `unet`.
-        separation_frames: length of the separation segments.
+        separation_frames, separation_evaluation_frames: length of the separation segments, in training and scored.
     """
 
     spectrogram: SpectrogramConfig = SpectrogramConfig()
@@ -121,6 +121,7 @@ class Recipe:
     unet: UNetConfig = UNetConfig()
     backends: Mapping[str, BackendConfig]
     separation_frames: int
+    separation_evaluation_frames: int | None = None
     remix: RemixConfig = RemixConfig()
     separation_loss: SeparationLossConfig = SeparationLossConfig()
     separation_training: Mapping[str, TrainingConfig]
@@ -188,6 +189,7 @@ def _separation(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -> St
         seed=seed,
         separator=_separator(trial, recipe),
         num_frames=recipe.separation_frames,
+        evaluation_frames=recipe.separation_evaluation_frames,
         remix=recipe.remix,
         loss=recipe.separation_loss,
         training=recipe.separation_training[str(trial.source)],

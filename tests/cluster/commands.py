@@ -6,10 +6,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-import ray  # noqa: F401 - brings psutil
-import psutil
+import psutil  # comes with Ray, which conftest imports first
 
 ROOT = Path(__file__).parents[2]
 WITHIN_S = 600.0
@@ -46,7 +46,13 @@ def family(process: "subprocess.Popen[str]") -> list[psutil.Process]:
 
 def workers(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     """Those that train."""
-    return [p for p in family(process) if any("RayTrainWorker" in word for word in p.cmdline()[:1])]
+    return [p for p in family(process) if "RayTrainWorker" in _name(p)]
+
+
+def _name(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):  # it may end, or be a zombie, meanwhile
+        return " ".join(process.cmdline()[:1])
+    return ""
 
 
 def interrupt(process: "subprocess.Popen[str]") -> None:
@@ -55,6 +61,6 @@ def interrupt(process: "subprocess.Popen[str]") -> None:
 
 
 def gone(processes: list[psutil.Process]) -> bool:
-    """Whether they all end."""
-    _, alive = psutil.wait_procs(processes, timeout=60)
+    """Whether they all end; Ray's agents look for a lost raylet once a minute."""
+    _, alive = psutil.wait_procs(processes, timeout=180)
     return not alive

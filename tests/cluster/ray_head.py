@@ -11,8 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import ray  # noqa: F401 - brings psutil
-import psutil
+import psutil  # comes with Ray, which conftest imports first
 
 ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).parent / "ray")

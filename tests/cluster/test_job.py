@@ -49,5 +49,3 @@ def test_a_job_with_a_working_directory_ends_in_parquet(head: Head, tmp_path: Pa
 @pytest.mark.slow
 def test_a_bare_job_on_a_head_started_from_the_repository(head: Head, tmp_path: Path):
     submit(head, tmp_path)
-
-

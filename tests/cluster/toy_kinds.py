@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
+import psutil  # comes with Ray, which conftest and Ray's own processes import first
 import ray.train
 import torch
-import psutil  # isort: skip - comes with Ray, which must be imported first
 from torch import distributed
 
 from components import workers
@@ -134,10 +134,10 @@ def adds_up(run: StageRun) -> StageResult:
 KINDS = {
     run.__name__: StageKind(name=run.__name__.replace("_", "-"), version=1, run=run)
     for run in (
-        counts, fails, walks, dies, loses_its_controller, comes_second, fails_on_the_second_worker, loses_its_second_worker,
-        adds_up,
+        *(counts, fails, walks, dies, loses_its_controller, comes_second),
+        *(fails_on_the_second_worker, loses_its_second_worker, adds_up),
     )
-}  # fmt: skip
+}
 
 
 def toy(name: str, *parents: Stage, run=counts) -> Stage:

@@ -9,7 +9,7 @@ import torch
 
 from components.adapters import ALL_POINTS, NO_POINTS, finest
 from components.audio import SAMPLE_RATE
-from components.corpora.generated.config import Kind
+from components.corpora.generated.config import KINDS, Kind
 from components.corpora.generated.corpora import CLASSES, STORED_STEMS, recipe_of
 from components.corpus import Corpus
 from components.corpus_format import Manifest
@@ -20,18 +20,19 @@ from study.identity import digest
 from study.stage import StageGraph
 from study.trial import Corpora, Trial, bare_trial, unfold
 
+TASKS = ("tagging", "genre")
 SOURCES = ("none", "bass", "drums", "other", "vocals", "multiple")
 TRIALS = [
-    Trial(task="tagging", source=source, scheme=scheme, insertion=points, unet=unet)
-    for source, scheme, points, unet in product(
-        SOURCES, ("two-stage", "three-stage"), (ALL_POINTS, NO_POINTS, finest(1)), ("frozen", "finetuned")
+    Trial(task=task, source=source, scheme=scheme, insertion=points, unet=unet)
+    for task, source, scheme, points, unet in product(
+        TASKS, SOURCES, ("two-stage", "three-stage"), (ALL_POINTS, NO_POINTS, finest(1)), ("frozen", "finetuned")
     )
 ]
 
 
 def corpora_of(preset: Preset) -> Corpora:
     """What the preset would generate, without a sample of it."""
-    return Corpora(by_kind={kind: _unwritten(preset, kind) for kind in ("separation", "tagging")})
+    return Corpora(by_kind={kind: _unwritten(preset, kind) for kind in KINDS})
 
 
 def _unwritten(preset: Preset, kind: Kind) -> Corpus:
@@ -63,10 +64,10 @@ def test_the_demo_and_something_tiny_are_there():
 @preset
 def test_every_trial_unfolds(preset):
     corpora = corpora_of(preset)
-    trials = [*TRIALS, bare_trial(TRIALS[0])]
+    trials = [*TRIALS, *map(bare_trial, TRIALS)]
     graph = StageGraph(unfold(trial, seed, preset.recipe, corpora) for trial in trials for seed in (0, 1))
-    # By seed: a separator for each source but "none", the backend, and a joint network for each trial with a U-Net.
-    assert len(graph) == 2 * (len(SOURCES) - 1 + 1 + len(TRIALS))
+    # By seed: a separator for each source but "none", a backend for each task, and each trial's joint network.
+    assert len(graph) == 2 * (len(SOURCES) - 1 + len(TASKS) + len(TRIALS))
 
 
 def test_presets_share_no_stage():
@@ -90,7 +91,8 @@ def test_an_epoch_has_a_batch_at_least_and_a_validation(preset):
     recipe, num_train = preset.recipe, preset.generated.num_train
     for training in (recipe.classification_training, *recipe.finetuning_training.values()):
         assert training.resolve_steps_per_epoch(num_train) >= 1
-        assert (training.monitor, training.better) == ("roc_auc", "higher")
+        # One schedule serves both tasks, and no other validation metric belongs to both.
+        assert (training.monitor, training.better) == ("loss", "lower")
     for training in (recipe.classification_training, *recipe.finetuning_training.values()):
         assert all(phase.num_epochs >= training.validate_every for phase in training.phases)
     assert all(training.steps_per_epoch for training in recipe.separation_training.values())

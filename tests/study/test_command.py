@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import inspect
 import io
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -53,6 +54,22 @@ def finish(store: Store, stages) -> None:
     for stage in stages:
         if not store.done(stage.identity):
             store.begin(stage).finish(result_of(stage))
+
+
+@pytest.fixture(scope="module")
+def finished(corpora, tmp_path_factory) -> Path:
+    """A store in which the default study is done."""
+    folder = tmp_path_factory.mktemp("finished")
+    made = command(Options(preset="toy", storage=str(folder), precision="float32", **corpora))
+    finish(made.store, made.graph)
+    return folder
+
+
+@pytest.fixture
+def done(options, finished) -> Options:
+    """Options for a store of its own in which the default study is done."""
+    shutil.copytree(finished, options.storage)
+    return options
 
 
 def result_of(stage: Stage) -> StageResult:
@@ -120,13 +137,11 @@ def test_what_cannot_be_used_is_one_line_and_exit_code_2(options, monkeypatch, c
 
 
 @pytest.mark.usefixtures("no_training")
-def test_records_of_a_newer_schema_are_refused_before_training(options, monkeypatch, capsys):
-    made = command(options)
-    finish(made.store, made.graph)
-    path = Path(options.storage) / "records" / "runs" / "one.parquet"
+def test_records_of_a_newer_schema_are_refused_before_training(done, monkeypatch, capsys):
+    path = Path(done.storage) / "records" / "runs" / "one.parquet"
     path.parent.mkdir(parents=True)
     pq.write_table(pa.table({"arm": ["x"]}).replace_schema_metadata({VERSION_KEY: str(SCHEMA_VERSION + 1)}), path)
-    assert call(monkeypatch, options) == EXIT_USAGE
+    assert call(monkeypatch, done) == EXIT_USAGE
     (line,) = capsys.readouterr().err.splitlines()
     assert f"one.parquet: schema version {SCHEMA_VERSION + 1} is newer" in line
 
@@ -254,18 +269,14 @@ def test_nothing_is_done_at_first(options):
     ]
 
 
-def test_done_stages_are_reused(options):
-    made = command(options)
-    finish(made.store, made.graph)
-    lines = explained(made, "reference/seed0")
+def test_done_stages_are_reused(done):
+    lines = explained(command(done), "reference/seed0")
     assert [line.rsplit(": ", 1)[1] for line in lines] == ["done, reused"] * 2
 
 
-def test_a_changed_field_is_named_with_both_values(options):
-    before = command(options)
-    finish(before.store, before.graph)
+def test_a_changed_field_is_named_with_both_values(done):
     changed = {"toy": replace(PRESETS["toy"], recipe=recipe(adapters_initial_std=0.5, calibration_batches=3))}
-    assert explained(command(options, presets=changed), "reference/seed0") == [
+    assert explained(command(done, presets=changed), "reference/seed0") == [
         "separation vocals, seed 0: done, reused",
         "finetuning tagging cnn, vocals, two-stage, frozen, adapters all, seed 0: new; like "
         '"finetuning tagging cnn, vocals, two-stage, frozen, adapters all, seed 0", but',
@@ -274,11 +285,9 @@ def test_a_changed_field_is_named_with_both_values(options):
     ]
 
 
-def test_of_parents_it_says_that_they_are_others(options):
-    before = command(options)
-    finish(before.store, before.graph)
+def test_of_parents_it_says_that_they_are_others(done):
     changed = {"toy": replace(PRESETS["toy"], recipe=recipe(remix=replace(recipe().remix, excerpt_s=1.0)))}
-    separation, _, finetuning, why = explained(command(options, presets=changed), "reference/seed0")[:4]
+    separation, _, finetuning, why = explained(command(done, presets=changed), "reference/seed0")[:4]
     assert separation == 'separation vocals, seed 0: new; like "separation vocals, seed 0", but'
     assert finetuning.startswith("finetuning") and why == "    its separator comes from another stage"
 
@@ -308,24 +317,21 @@ def test_an_unknown_run_is_refused_with_those_that_exist(options):
 # A study that is done, and one that is not
 
 
-def test_a_study_that_is_done_trains_nothing_and_answers(options, monkeypatch, capsys):
-    made = command(options)
-    finish(made.store, made.graph)
-    assert call(monkeypatch, options) == 0
+def test_a_study_that_is_done_trains_nothing_and_answers(done, monkeypatch, capsys):
+    assert call(monkeypatch, done) == 0
     text = capsys.readouterr().out
     assert "Nothing to train: 8 of 8 stages are done." in text
     assert "0 stages trained by this command, 8 unique in the study, 8 if every run trained its own." in text
     assert "0.505 ± 0.007" in text and "sung tags" in text and "tags of another corpus" not in text
-    assert f"Rows: {options.storage}/records/*/*.parquet" in text
+    assert f"Rows: {done.storage}/records/*/*.parquet" in text
     assert "generated" not in text
-    records = pq.read_table(Path(options.storage) / "records" / "runs")
+    records = pq.read_table(Path(done.storage) / "records" / "runs")
     assert records.num_rows == 6 and set(records["state"].to_pylist()) == {"done"}
 
 
-def test_the_second_answer_is_the_first(options):
+def test_the_second_answer_is_the_first(done):
     def answered() -> list[str]:
-        made = command(options)
-        finish(made.store, made.graph)
+        made = command(done)
         assert made.run(GROUPS) == 0
         return [line for line in text_of(made).splitlines() if "It took" not in line]
 

@@ -150,13 +150,13 @@ def test_the_live_view_leaves_no_trace(going):
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0, "0 s"),
+        (0.0, "0 s"),
         (45.4, "45 s"),
-        (89, "89 s"),
-        (90, "2 min"),
-        (600, "10 min"),
-        (3600, "1 h 0 min"),
-        (7800, "2 h 10 min"),
+        (89.0, "89 s"),
+        (90.0, "2 min"),
+        (600.0, "10 min"),
+        (3600.0, "1 h 0 min"),
+        (7800.0, "2 h 10 min"),
     ],
 )
 def test_durations_in_words(seconds, words):
