@@ -1,7 +1,8 @@
 """Does pre-training by source separation help to tag music, and what does it take?
 
 A U-Net is pre-trained to separate vocals, connected to a short-chunk CNN by adapters and finetuned on tagging; every
-other arm differs from this reference in one factor.
+other arm differs from this reference in one factor. To fit ten minutes two arms are left out: a U-Net that learns in
+the joint finetuning (`unet=["finetuned"]`) and the finest adapter alone (`insertion=[finest(1)]`).
 (Garoufis, Zlatintsi, Maragos: "Pre-Training Music Classification Models via Music Source Separation", EUSIPCO 2024.)
 
     python experiments/ablation.py                          # generated music, two cores, about 10 minutes

@@ -61,6 +61,13 @@ class Answer:
         return max((len(by_seed) for by_seed in self.states.values()), default=0)
 
     @property
+    def num_pairs(self) -> int:
+        """Seeds that every arm shown shares with the baseline; of all arms where there is no baseline."""
+        shown = [by_seed for by_arm in self.metrics.values() for by_seed in by_arm.values()]
+        against = [by_arm[name] for by_arm in self.metrics.values() for name in by_arm if name == self.baseline]
+        return min((len(values.keys() & base.keys()) for values in shown for base in against or [values]), default=0)
+
+    @property
     def baseline(self) -> str | None:
         """The arm that the others are compared with: the bare backend, else the reference, if there is one."""
         return next((name for name in ("bare", "reference") if name in self.arms), None)
@@ -96,14 +103,15 @@ def _group(tags: pa.Table, done: Iterable[Mapping[str, Any]], members: Sequence[
 
 
 def _separators(stages: pa.Table) -> dict[str, dict[str, dict[int, float]]]:
-    """Source -> {"si_sdr", "si_sdr_mixture"} -> seed -> dB on the test songs."""
+    """Source -> {"si_sdr", "si_sdr_mixture"} -> seed -> dB; "vocals of 4" where four are separated at once."""
     found: dict[str, dict[str, dict[int, float]]] = {}
     for row in stages.filter(pc.field("kind") == "separation").to_pylist():
-        for name, value in dict(row["metrics"]).items():
+        metrics = dict(row["metrics"])
+        sources = [name.removeprefix("si_sdr_mixture_") for name in metrics if name.startswith("si_sdr_mixture_")]
+        for source in sources:
+            scores = found.setdefault(source if len(sources) == 1 else f"{source} of {len(sources)}", {})
             for metric in ("si_sdr", "si_sdr_mixture"):
-                source = name.removeprefix(f"{metric}_")
-                if name == f"{metric}_{source}" and not source.startswith("mixture_"):
-                    found.setdefault(source, {}).setdefault(metric, {})[row["seed"]] = value
+                scores.setdefault(metric, {})[row["seed"]] = metrics[f"{metric}_{source}"]
     return found
 
 
@@ -119,7 +127,7 @@ def show(answer: Answer, console: Console, *, generated: bool = True) -> None:
         console.print(_table(answer, answer.groups, {"pre-trained on": sources}), soft_wrap=True)
     _show_reference(answer, console)
     _show_separators(answer, console)
-    console.print(_caution(answer.num_seeds, generated), highlight=False)
+    console.print(_caution(answer, generated), highlight=False)
 
 
 def _say(console: Console, text: str) -> None:
@@ -180,22 +188,24 @@ def _show_separators(answer: Answer, console: Console) -> None:
         )
         _say(
             console,
-            f"Separator {source}: SI-SDR {estimate.mean:+.1f} dB on test songs, "
+            f"Separator {source}: SI-SDR {estimate.mean:+.1f} dB in test songs where it sounds, "
             f"{estimate.mean - mixture.mean:.1f} dB above the mixture itself ({mixture.mean:+.1f} dB)",
         )
 
 
-def _caution(num_seeds: int, generated: bool) -> str:
-    """What so many seeds can and cannot support."""
-    p = smallest_sign_flip_p(num_seeds)
+def _caution(answer: Answer, generated: bool) -> str:
+    """What so many seeds can and cannot support; p is that of the comparison with the fewest."""
+    num_seeds, num_pairs = answer.num_seeds, answer.num_pairs
+    p = smallest_sign_flip_p(num_pairs)
+    fewest = f" ({num_pairs} for the arm with the fewest done)" if num_pairs < num_seeds else ""
     varied = "initial weights, order and crops, on one corpus"
     sentences = [
         f"How sure: {_seeds(num_seeds)} vary {varied}." if num_seeds > 1 else "How sure: one seed shows no spread.",
-        f"Even if a difference has the same sign on every seed, an exact sign-flip test gives p = {p:.2g} at best"
+        f"Even if a difference has the same sign on every seed{fewest}, an exact sign-flip test gives p = {p:.2g} at best"
         + (
             f", so nothing here is significant ({fewest_pairs_for(0.05)} seeds could be): read the signs as hints."
             if p > 0.05
-            else "."
+            else ", before one allows for the number of comparisons shown."
         ),
         "The songs are generated; what holds for them need not hold for recordings." if generated else "",
     ]

@@ -58,7 +58,12 @@ def connected(site: Site, num_cpus: int | None = None) -> Iterator[str]:
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="study-", ignore_cleanup_errors=True))
             # "local": not the cluster that somebody else has started on this machine.
             ray.init(
-                "local", num_cpus=num_cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+                "local",
+                _node_ip_address="127.0.0.1",
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
             )
         stack.callback(ray.shutdown)
         yield scratch
@@ -77,15 +82,28 @@ def limit(site: Site) -> dict[str, float]:
 
 
 def check_fits(stages: Iterable[Stage], site: Site, limit: Mapping[str, float]) -> None:
-    """ValueError, with the numbers, if a stage needs more than the cluster is configured to grow to."""
+    """ValueError, with the numbers, if a stage needs more than the cluster is configured to grow to.
+
+    A worker needs all it takes on one machine; machines that are still to come may be larger than those there now.
+    """
     for kind in sorted({stage.kind.name for stage in stages}):
         resources = site.resources_of(kind)
+        if site.max_cpus is None and resources.cpus_per_worker > _largest_machine():
+            raise ValueError(
+                f"a worker of a {kind} stage needs {resources.cpus_per_worker} CPU on one machine; the largest has "
+                f"{_largest_machine():g}: give it fewer, or say with --max-cpus what the cluster can grow to"
+            )
         for name, amount in resources.total.items():
             if amount > limit[name]:
                 raise ValueError(
                     f"a {kind} stage needs {amount:g} {name} ({resources}); the cluster can have at most "
                     f"{limit[name]:g}: give it fewer workers, or say with --max-{name.lower()}s what it can grow to"
                 )
+
+
+def _largest_machine() -> float:
+    """CPUs of the largest machine that is there now."""
+    return max(float(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
 
 
 class Alone(BackendConfig):

@@ -101,6 +101,7 @@ class Command:
         records.read("runs")
         self._say(plan.headline(self.study, self.runs, self.graph))
         self._say(f"storage {self.store.location}   logs {self.store.location}/logs")
+        records.write_runs(self._run_records())
         progress = self._train()
         records.rebuild()
         records.write_runs(self._run_records())
@@ -144,7 +145,10 @@ class Command:
             corpus = self.corpora.of(task)
             known = {name: tags for name, tags in groups.items() if task == "tagging" and {*tags} <= {*corpus.classes}}
             found = answer.Answer.read(records, self._run_records(), task, known)
-            answer.show(found, self.console, generated=corpus.name.startswith("generated-"))
+            answer.show(found, self.console, generated=self._any_generated())
+
+    def _any_generated(self) -> bool:
+        return any(corpus.name.startswith("generated-") for corpus in self.corpora.by_kind.values())
 
     def _print_account(self, progress: Progress) -> None:
         executed = [entry for entry in progress.of_state("done") if not entry.cached]
@@ -153,7 +157,9 @@ class Command:
             f"{plan.num_alone(self.runs)} if every run trained its own. It took {duration(progress.seconds)}."
         )
         location = self.store.location
-        sql = "SELECT arm, avg(roc_auc), count(*) FROM runs GROUP BY arm ORDER BY 2 DESC"
+        metric = next(iter(answer.METRICS[self.runs[0].arm.trial.task]))
+        where = f"study = '{self.study.name}' AND state = 'done'"
+        sql = f"SELECT arm, avg({metric}), count(*) FROM runs WHERE {where} GROUP BY arm ORDER BY 2 DESC"
         self._say(f"Rows: {location}/records/*/*.parquet")
         self._say(f'Try:  python experiments/query.py --storage {location} "{sql}"')
 
@@ -190,7 +196,8 @@ class Command:
         tasks: list[Kind] = [arm.trial.task for arm in self.study.arms]
         needs_separation = any(arm.trial.source not in (None, "none") for arm in self.study.arms)
         kinds: list[Kind] = [*(["separation"] if needs_separation else []), *dict.fromkeys(tasks)]
-        folder = corpora_folder(self.store.location)
+        given = self.options.given_corpora
+        folder = corpora_folder(self.store.location) if any(given[kind] is None for kind in kinds) else Path()
         return open_corpora(kinds, self.options.given_corpora, self.preset.generated, folder, self._report_corpus())
 
     def _report_corpus(self) -> Callable[[str, int, int], None]:

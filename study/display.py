@@ -47,7 +47,7 @@ def shown(progress: Progress, console: Console) -> Iterator[None]:
 def _tell(progress: Progress, console: Console, stop: threading.Event) -> None:
     while not stop.wait(PLAIN_EVERY_S):
         running = "; ".join(describe(entry) for entry in progress.of_state("running"))
-        _say(console, f"{counts(progress)}   {running}")
+        _say(console, "   ".join(filter(None, (counts(progress), progress.notice, running))))
 
 
 def _say(console: Console, text: str) -> None:

@@ -214,13 +214,12 @@ def _corpus(run: StageRun) -> Corpus:
 
 def _result(training: Training, metrics: dict[str, float], tables: dict[str, pa.Table] | None = None) -> StageResult:
     position, config = training.position, training.config
-    best = position.best_value
+    kept = {} if config.keep == "last" else {"best_epoch": float(position.best_epoch)}
+    value = position.history[-1].get(config.monitor) if config.keep == "last" else position.best_value
     return StageResult(
         metrics=metrics
         | {"num_parameters": float(num_parameters(training.network)), "num_steps": float(position.step)}
-        | (
-            {f"validation_{config.monitor}": best, "best_epoch": float(position.best_epoch)} if best is not None else {}
-        ),
+        | ({f"validation_{config.monitor}": float(value), **kept} if value is not None else {}),
         epochs=[
             row | {"epoch": int(row["epoch"]), "step": int(row["step"]), "phase": str(int(row["phase"]))}
             for row in position.history

@@ -80,8 +80,10 @@ class Options:
 
 
 def corpora_folder(storage: str) -> Path:
-    """Where corpora are generated: in a local store, else in the home directory."""
-    return Path.home() / "studies" / "corpora" if "://" in storage else Path(storage) / "corpora"
+    """Where corpora are generated: in the store. ValueError for a bucket, which no machine can map into its memory."""
+    if "://" in storage:
+        raise ValueError(f"--storage {storage} is no folder: give the corpora's folders with --<kind>-corpus")
+    return Path(storage) / "corpora"
 
 
 def _cpu_has_bf16() -> bool:

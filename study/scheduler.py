@@ -76,6 +76,9 @@ class StageSearcher(Searcher):
         elif identity in self._remaining(trial_id):
             if state == "running":
                 self._progress.report(identity, result)
+            elif state == "done" and self._store.done(identity) is None:
+                self._end(identity, "failed", f"done, but not in {self._site.storage} as seen from here: is it shared?")
+                self._start_next(trial_id)
             else:
                 self._end(identity, state, error)
                 self._start_next(trial_id)
@@ -201,14 +204,16 @@ def schedule(searcher: StageSearcher, *, site: Site, command: str, facts: Mappin
     """Runs the searcher's stages to their end. `scratch` is where Tune and Train keep what nobody needs afterwards."""
 
     def run_trial(config: dict[str, Any]) -> None:
-        from study.worker import Work, train
-
         group = tune.get_context().get_trial_id() or ""
         try:
+            from study.worker import Work, train
+
             train(Work(**config, site=site, command=command, facts=dict(facts)), group=group, scratch=scratch)
-        except (TrainingFailedError, RayActorError) as error:
+        except Exception as error:
             cluster.release(group)
-            tune.report({"stage": "", "state": "lost", "error": f"{LOST}: {_cause(error)}"})
+            lost = isinstance(error, TrainingFailedError | RayActorError)
+            cause = f"{LOST}: {_cause(error)}" if lost else f"{type(error).__name__}: {error}"
+            tune.report({"stage": "", "state": "lost", "error": cause})
 
     tuner = tune.Tuner(
         tune.with_resources(run_trial, {"memory": 1}),

@@ -24,6 +24,7 @@ from torch import distributed
 
 from study.attempt import Attempt
 from study.cluster import Alone, Places
+from study.derive import check_result
 from study.records import Records
 from study.site import Resources, Site
 from study.stage import Stage, StageRun
@@ -148,6 +149,7 @@ def _run(stage: Stage, store: Store, attempt: Attempt, work: Work) -> dict[str, 
         report=report,
     )
     result = stage.kind.run(run)
+    check_result(result)
     if _rank() == 0:
         attempt.finish(result)
     return {"state": "done"}

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 from toy_stages import toy_run, toy_stage
 
+from study import answer as answer_module
 from study.answer import Answer, show
 from study.records import Records, Run
 from study.stage import StageKind, StageResult
@@ -190,7 +191,9 @@ def test_without_a_bare_arm_the_reference_is_the_baseline(answer):
 
 def test_separators_against_the_mixture(answer):
     assert answer.separators == {"vocals": {"si_sdr": {0: 3.0, 1: 5.0}, "si_sdr_mixture": {0: -2.0, 1: -2.0}}}
-    expected = "Separator vocals: SI-SDR +4.0 dB on test songs, 6.0 dB above the mixture itself (-2.0 dB)"
+    expected = (
+        "Separator vocals: SI-SDR +4.0 dB in test songs where it sounds, 6.0 dB above the mixture itself (-2.0 dB)"
+    )
     assert expected in text_of(answer)
 
 
@@ -213,12 +216,13 @@ def test_a_study_reads_its_own_runs_only(records):
                 "read the signs as hints",
             ],
         ),
-        (6, ["6 seeds vary", "p = 0.031 at best."]),
+        (6, ["6 seeds vary", "p = 0.031 at best, before one allows for the number of comparisons shown."]),
     ],
 )
 def test_the_text_says_what_so_many_seeds_support(answer, seeds, words):
     states = {"bare": dict.fromkeys(range(seeds), "done")}
-    text = " ".join(text_of(replace(answer, arms={"bare": FACTORS}, states=states)).split())
+    metrics = {"roc_auc": {"bare": dict.fromkeys(range(seeds), 0.8), "reference": dict.fromkeys(range(seeds), 0.9)}}
+    text = " ".join(text_of(replace(answer, arms={"bare": FACTORS}, states=states, metrics=metrics)).split())
     assert all(each in text for each in words), text
     assert ("nothing here is significant" in text) == (seeds < 6)
 
@@ -232,3 +236,26 @@ def test_nothing_done_is_shown_too(tmp_path):
     store = Store(tmp_path)
     empty = Answer.read(Records(store), RUNS, "tagging", TAGS)
     assert row_of(text_of(empty), "bare").split() == ["bare", "missing", "missing"]
+
+
+def test_the_smallest_p_is_that_of_the_comparison_with_the_fewest_seeds_done(answer):
+    done = {"bare": dict.fromkeys(range(6), 0.8), "reference": dict.fromkeys(range(3), 0.9)}
+    states = {"bare": dict.fromkeys(range(6), "done")}
+    text = " ".join(text_of(replace(answer, states=states, metrics={"roc_auc": done})).split())
+    assert "(3 for the arm with the fewest done)" in text and "p = 0.25 at best" in text
+
+
+def test_one_source_of_several_separated_at_once_stands_apart(tmp_path):
+    store = Store(tmp_path)
+    for kind_seed, metrics in (
+        (0, {"si_sdr_vocals": 5.0, "si_sdr_mixture_vocals": -2.0}),
+        (1, {"si_sdr_vocals": 1.0, "si_sdr_mixture_vocals": -2.0, "si_sdr_drums": 2.0, "si_sdr_mixture_drums": -3.0}),
+    ):
+        store.begin(toy_stage(kind=SEPARATION, seed=0, learning_rate=1 + kind_seed)).finish(
+            StageResult(metrics=metrics)
+        )
+    records = Records(store)
+    records.rebuild()
+    found = answer_module._separators(records.read("stages"))
+    assert found["vocals"]["si_sdr"] == {0: 5.0} and found["vocals of 2"]["si_sdr"] == {0: 1.0}
+    assert found["drums of 2"]["si_sdr_mixture"] == {0: -3.0}

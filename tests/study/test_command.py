@@ -1,10 +1,8 @@
-"""The command: what it refuses, what it would do and why, what it tells at the end; all of it without training."""
+"""The command: what it refuses, what decides an identity, what it tells at the end; all of it without training."""
 
 import ast
 import dataclasses
 import inspect
-import io
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,77 +11,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
-from toy_study import REFERENCE, TAGS, recipe, study, write_corpora
+from toy_command import PRESETS, command, finish, text_of
+from toy_study import REFERENCE, study
 
-from components.corpora.generated.config import GeneratedConfig
-from study.command import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Command, Preset, main
-from study.design import bare, one_factor_off
+from study.command import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Command, main
+from study.design import bare
 from study.options import Options
 from study.progress import Progress
 from study.record_schemas import SCHEMA_VERSION, VERSION_KEY
-from study.stage import Stage, StageResult
-from study.store import Store
 
-PRESETS = {"toy": Preset(description="toy", generated=GeneratedConfig(), recipe=recipe())}
 GROUPS = {"sung tags": ("sung",), "tags of another corpus": ("yodelled",)}
-
-
-@pytest.fixture(scope="module")
-def corpora(tmp_path_factory):
-    folders = write_corpora(tmp_path_factory.mktemp("corpora"))
-    return {f"{kind}_corpus": str(folder) for kind, folder in folders.items()}
-
-
-@pytest.fixture
-def options(corpora, tmp_path) -> Options:
-    return Options(preset="toy", storage=str(tmp_path / "store"), precision="float32", **corpora)
-
-
-def command(options: Options, *arms, columns: int = 100, presets=None, **fields) -> Command:
-    console = Console(file=io.StringIO(), width=columns)
-    return Command(study(*arms, **fields), presets or PRESETS, options, console)
-
-
-def text_of(command: Command) -> str:
-    return command.console.file.getvalue()
-
-
-def finish(store: Store, stages) -> None:
-    """Results as the kinds would leave them, without training."""
-    for stage in stages:
-        if not store.done(stage.identity):
-            store.begin(stage).finish(result_of(stage))
-
-
-@pytest.fixture(scope="module")
-def finished(corpora, tmp_path_factory) -> Path:
-    """A store in which the default study is done."""
-    folder = tmp_path_factory.mktemp("finished")
-    made = command(Options(preset="toy", storage=str(folder), precision="float32", **corpora))
-    finish(made.store, made.graph)
-    return folder
-
-
-@pytest.fixture
-def done(options, finished) -> Options:
-    """Options for a store of its own in which the default study is done."""
-    shutil.copytree(finished, options.storage)
-    return options
-
-
-def result_of(stage: Stage) -> StageResult:
-    if stage.kind.name == "separation":
-        return StageResult(metrics={"si_sdr_vocals": 4.0, "si_sdr_mixture_vocals": -1.0})
-    value = 0.5 + 0.01 * stage.config.seed
-    counts = {"num_positives": [4] * 3, "num_tracks": [8] * 3}
-    scores = {"roc_auc": [value] * 3, "pr_auc": [value] * 3}
-    tags = pa.table({"class": list(TAGS), "split": ["test"] * 3, **counts, **scores})
-    return StageResult(metrics={"roc_auc": value, "pr_auc": value}, tables={"tag_metrics": tags})
-
-
-def files_below(folder: str) -> set[str]:
-    return {str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()}
 
 
 # Bad input
@@ -216,102 +153,6 @@ def test_only_the_corpora_that_are_needed_are_opened(options):
     tagging_only = replace(options, separation_corpus="/nowhere", genre_corpus="/nowhere")
     opened = command(tagging_only, bare(REFERENCE)).corpora
     assert set(opened.by_kind) == {"tagging"}
-
-
-# --plan
-
-
-def test_the_plan_counts_and_runs_nothing(options):
-    made = command(options, bare(REFERENCE), *one_factor_off(REFERENCE, source=["none"], scheme=["three-stage"]))
-    before = files_below(options.storage)
-    made.print_plan()
-    text = text_of(made)
-    assert 'Study "toy-toy": 4 arms x 2 seeds = 8 runs, 10 unique stages (14 if every run trained its own)' in text
-    assert "0 of 10 stages are done; 10 would run." in text
-    assert text.count("  to run  ") == 10 and "  done  " not in text
-    assert files_below(options.storage) == before == {"store.json"}
-
-
-def test_the_plan_knows_what_is_done(options):
-    made = command(options)
-    separators = [stage for stage in made.graph if stage.kind.name == "separation"]
-    finish(made.store, separators)
-    made.print_plan()
-    lines = text_of(made).splitlines()
-    assert lines[-1] == "2 of 8 stages are done; 6 would run."
-    assert [line.split("  ")[-1] for line in lines if line.startswith("  done")] == [s.label for s in separators]
-
-
-@pytest.mark.parametrize("columns", [20, 80])
-def test_the_plans_lines_are_never_wrapped(options, columns):
-    made = command(options, columns=columns)
-    made.print_plan()
-    lines = text_of(made).splitlines()
-    arms = ["  arm ", "  bare ", "  reference ", "  source=none "]
-    assert [line[: len(arm)] for line, arm in zip(lines[1:5], arms, strict=True)] == arms
-    assert all(stage.label in line for stage, line in zip(made.graph, lines[5:-1], strict=True))
-    places = [line.index(level) for line, level in zip(lines[1:5], ("unet", "-  ", "frozen", "frozen"), strict=True)]
-    assert places[0] == places[2] == places[3]
-
-
-# --explain
-
-
-def explained(made: Command, name: str) -> list[str]:
-    made.print_explanation(name)
-    return text_of(made).splitlines()
-
-
-def test_nothing_is_done_at_first(options):
-    assert explained(command(options), "reference/seed0") == [
-        "separation vocals, seed 0: new; no separation stage is done",
-        "finetuning tagging cnn, vocals, two-stage, frozen, adapters all, seed 0: new; no finetuning stage is done",
-    ]
-
-
-def test_done_stages_are_reused(done):
-    lines = explained(command(done), "reference/seed0")
-    assert [line.rsplit(": ", 1)[1] for line in lines] == ["done, reused"] * 2
-
-
-def test_a_changed_field_is_named_with_both_values(done):
-    changed = {"toy": replace(PRESETS["toy"], recipe=recipe(adapters_initial_std=0.5, calibration_batches=3))}
-    assert explained(command(done, presets=changed), "reference/seed0") == [
-        "separation vocals, seed 0: done, reused",
-        "finetuning tagging cnn, vocals, two-stage, frozen, adapters all, seed 0: new; like "
-        '"finetuning tagging cnn, vocals, two-stage, frozen, adapters all, seed 0", but',
-        "    calibration_batches changed from 2 to 3",
-        "    joint.adapters.initial_std changed from 0.01 to 0.5",
-    ]
-
-
-def test_of_parents_it_says_that_they_are_others(done):
-    changed = {"toy": replace(PRESETS["toy"], recipe=recipe(remix=replace(recipe().remix, excerpt_s=1.0)))}
-    separation, _, finetuning, why = explained(command(done, presets=changed), "reference/seed0")[:4]
-    assert separation == 'separation vocals, seed 0: new; like "separation vocals, seed 0", but'
-    assert finetuning.startswith("finetuning") and why == "    its separator comes from another stage"
-
-
-def test_another_seed_differs_in_the_seed(options):
-    made = command(options)
-    finish(made.store, made.runs[1].stages)
-    lines = explained(made, "reference/seed1")
-    assert lines[1] == "    seed changed from 0 to 1"
-
-
-def test_failed_and_interrupted_stages_are_no_new_ones(options):
-    made = command(options)
-    separation, finetuning = made.runs[1].stages
-    made.store.begin(separation).save_state(b"state")
-    made.store.begin(finetuning).fail(ValueError("too small"))
-    lines = explained(made, "reference/seed0")
-    assert lines[0].endswith("begun, not done; it goes on from its last saved state")
-    assert lines[1].endswith("begun, not done; the last attempt failed: ValueError: too small")
-
-
-def test_an_unknown_run_is_refused_with_those_that_exist(options):
-    with pytest.raises(ValueError, match=r"--explain 'reference': there is no such run; there are: bare/seed0, "):
-        command(options).print_explanation("reference")
 
 
 # A study that is done, and one that is not
