@@ -201,7 +201,8 @@ def _caution(answer: Answer, generated: bool) -> str:
     varied = "initial weights, order and crops, on one corpus"
     sentences = [
         f"How sure: {_seeds(num_seeds)} vary {varied}." if num_seeds > 1 else "How sure: one seed shows no spread.",
-        f"Even if a difference has the same sign on every seed{fewest}, an exact sign-flip test gives p = {p:.2g} at best"
+        f"Even if a difference has the same sign on every seed{fewest}, "
+        f"an exact sign-flip test gives p = {p:.2g} at best"
         + (
             f", so nothing here is significant ({fewest_pairs_for(0.05)} seeds could be): read the signs as hints."
             if p > 0.05
