@@ -88,17 +88,17 @@ def check_fits(stages: Iterable[Stage], site: Site, limit: Mapping[str, float]) 
     """
     for kind in sorted({stage.kind.name for stage in stages}):
         resources = site.resources_of(kind)
-        if site.max_cpus is None and resources.cpus_per_worker > _largest_machine():
-            raise ValueError(
-                f"a worker of a {kind} stage needs {resources.cpus_per_worker} CPU on one machine; the largest has "
-                f"{_largest_machine():g}: give it fewer, or say with --max-cpus what the cluster can grow to"
-            )
         for name, amount in resources.total.items():
             if amount > limit[name]:
                 raise ValueError(
                     f"a {kind} stage needs {amount:g} {name} ({resources}); the cluster can have at most "
                     f"{limit[name]:g}: give it fewer workers, or say with --max-{name.lower()}s what it can grow to"
                 )
+        if site.max_cpus is None and resources.cpus_per_worker > _largest_machine():
+            raise ValueError(
+                f"a worker of a {kind} stage needs {resources.cpus_per_worker} CPU on one machine; the largest has "
+                f"{_largest_machine():g}: give it fewer, or say with --max-cpus what the cluster can grow to"
+            )
 
 
 def _largest_machine() -> float:
