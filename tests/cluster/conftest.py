@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from watched import Watched
 
 from study import cluster
-from study.progress import Progress
 from study.scheduler import StageSearcher, schedule
 from study.site import Site
 from study.stage import Stage, StageGraph
@@ -28,24 +28,6 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(ROOT), os.environ.get("PYTHONPATH", "")]))
         with cluster.connected(Site(storage=str(tmp_path_factory.mktemp("store"))), num_cpus=2) as scratch:
             yield scratch
-
-
-class Watched(Progress):
-    """Progress with its history: (state, label) in order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.history: list[tuple[str, str]] = []
-        self.listeners.append(lambda entry: self.history.append((entry.state, entry.stage.label)))
-
-    def labels(self, state: str) -> list[str]:
-        return [label for told, label in self.history if told == state]
-
-    def states(self) -> dict[str, str]:
-        return {entry.stage.label: entry.state for entry in self.stages.values()}
-
-    def error(self, label: str) -> str:
-        return next(entry.error for entry in self.stages.values() if entry.stage.label == label)
 
 
 Run = Callable[..., Watched]

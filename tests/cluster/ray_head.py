@@ -84,4 +84,10 @@ class Head:
         )  # fmt: skip
 
     def submit(self, *options: str, entry: str) -> "subprocess.CompletedProcess[str]":
-        return self.ray("job", "submit", "--address", self.address, *options, "--", *entry.split())
+        """A submitted job's outcome; asked again while the head's agent is not up yet, as Ray's error says to do."""
+        ends = time.monotonic() + START_WITHIN_S
+        while True:
+            done = self.ray("job", "submit", "--address", self.address, *options, "--", *entry.split())
+            if "No available agent to submit job" not in done.stdout or time.monotonic() > ends:
+                return done
+            time.sleep(2)

@@ -151,7 +151,7 @@ def test_what_can_never_fit_is_refused_with_the_numbers(scratch):
 
 
 def test_whoever_waits_for_machines_says_so(scratch, tmp_path):
-    from conftest import Watched
+    from watched import Watched
 
     from study.scheduler import StageSearcher
     from study.stage import StageGraph

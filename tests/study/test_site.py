@@ -86,5 +86,9 @@ def test_storage_has_a_default(monkeypatch):
     assert default_storage("demo") == "/home/somebody/studies/demo"
     monkeypatch.setenv("STUDY_STORAGE", "s3://lab/study")
     assert default_storage("demo") == "s3://lab/study"
-    assert str(corpora_folder("s3://lab/study")) == "/home/somebody/studies/corpora"
+
+
+def test_corpora_are_generated_in_the_store_unless_it_is_a_bucket():
     assert str(corpora_folder("/shared/study")) == "/shared/study/corpora"
+    with pytest.raises(ValueError, match="--storage s3://lab/study is no folder: give the corpora's folders"):
+        corpora_folder("s3://lab/study")
