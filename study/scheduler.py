@@ -166,8 +166,11 @@ class StageSearcher(Searcher):
         wanted, present = self._used(), self._present()
         if ready and not self._running:
             wanted = self._site.resources_of(ready[0].kind.name).total
-        short = [f"{wanted[name]:g} {name} asked for, {present[name]:g} there" for name in wanted]
-        short = [text for name, text in zip(wanted, short, strict=True) if wanted[name] > present[name]]
+        short = [
+            f"{amount:g} {name} asked for, {present[name]:g} there"
+            for name, amount in wanted.items()
+            if amount > present[name]
+        ]
         self._progress.notice = f"waiting for machines: {', '.join(short)}" if short else ""
 
     def _end(self, identity: str, state: Any, error: str) -> None:
