@@ -137,11 +137,9 @@ class ClassificationObjective(Objective[Classifier | JointNetwork]):
         if num_classes != len(corpus.classes):
             raise ValueError(f"backend.num_classes is {num_classes}, {corpus.folder} has {len(corpus.classes)}")
         corpus.tiles(np.arange(len(corpus)), self.num_samples)
+        check = metrics.check_tags if corpus.kind == "tagging" else metrics.check_genres
         for split in ("validation", "test"):
-            tracks = corpus.indices(split)
-            targets = corpus.labels(tracks).cpu().numpy()
-            perfect = targets if corpus.kind == "tagging" else np.eye(num_classes)[targets]
-            self.measure(TrackScores(tracks, targets, perfect), split)
+            check(corpus.labels(corpus.indices(split)).cpu().numpy(), classes=corpus.classes, split=split)
 
     def _features(self, tracks: np.ndarray, starts: np.ndarray, *, keep: bool) -> BackendInput:
         def compute(chosen: slice) -> BackendInput:

@@ -118,12 +118,8 @@ def tagging_scores(
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
+    check_tags(targets, classes=classes, split=split)
     num_positives = (targets > 0).sum(axis=0)
-    one_sided = [tag for tag, count in zip(classes, num_positives, strict=True) if count in (0, len(targets))]
-    if one_sided:
-        raise ValueError(
-            f"tags without positives or without negatives among {len(targets)} {split} tracks: {one_sided}"
-        )
     tags = tuple(
         TagScore(
             tag=tag,
@@ -139,6 +135,16 @@ def tagging_scores(
         pr_auc=float(np.mean([score.pr_auc for score in tags])),
         tags=tags,
     )
+
+
+def check_tags(targets: Num[np.ndarray, "track tag"], *, classes: Sequence[str], split: str) -> None:
+    """ValueError, naming the tags that no track, or every track, of the split has: they have no ROC-AUC."""
+    num_positives = (targets > 0).sum(axis=0)
+    one_sided = [tag for tag, count in zip(classes, num_positives, strict=True) if count in (0, len(targets))]
+    if one_sided:
+        raise ValueError(
+            f"tags without positives or without negatives among {len(targets)} {split} tracks: {one_sided}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,9 +169,7 @@ def genre_scores(
     """
     from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-    absent = [name for index, name in enumerate(classes) if index not in targets]
-    if absent:
-        raise ValueError(f"classes without a track among {len(targets)} {split} tracks: {absent}")
+    check_genres(targets, classes=classes, split=split)
     if not np.isfinite(probabilities).all():
         raise ValueError(f"probabilities of the {split} tracks are not all finite")
     answers = probabilities.argmax(axis=1)
@@ -173,6 +177,13 @@ def genre_scores(
         accuracy=float(accuracy_score(targets, answers)),
         balanced_accuracy=float(balanced_accuracy_score(targets, answers)),
     )
+
+
+def check_genres(targets: Integer[np.ndarray, " track"], *, classes: Sequence[str], split: str) -> None:
+    """ValueError, naming the classes that no track of the split has."""
+    absent = [name for index, name in enumerate(classes) if index not in targets]
+    if absent:
+        raise ValueError(f"classes without a track among {len(targets)} {split} tracks: {absent}")
 
 
 def _check_finite(estimate: Tensor) -> None:

@@ -75,6 +75,11 @@ class TrainingConfig:
         """Epochs of all phases if none ends early."""
         return min(self.max_epochs, sum(phase.num_epochs for phase in self.phases))
 
+    def check_workers(self, num_workers: int) -> None:
+        """ValueError unless a batch divides among the workers."""
+        if self.batch_size % num_workers:
+            raise ValueError(f"batch_size {self.batch_size} does not divide among {num_workers} workers")
+
     def resolve_steps_per_epoch(self, num_examples: int | None) -> int:
         """Steps of one epoch; an incomplete last batch is dropped (the order differs in every epoch).
 

@@ -118,15 +118,16 @@ class MelFilterbank(nn.Module):
 
     def __init__(self, config: MelConfig, spectrogram: SpectrogramConfig) -> None:
         super().__init__()
-        weights = torchaudio.functional.melscale_fbanks(
-            n_freqs=spectrogram.num_bins + 1,
-            f_min=config.low_hz,
-            f_max=config.high_hz,
-            n_mels=config.num_bins,
-            sample_rate=SAMPLE_RATE,
-            norm=None,
-            mel_scale="htk",
-        )
+        with torch.device("cpu"):  # its values are looked at, which a network without weights ("meta") could not
+            weights = torchaudio.functional.melscale_fbanks(
+                n_freqs=spectrogram.num_bins + 1,
+                f_min=config.low_hz,
+                f_max=config.high_hz,
+                n_mels=config.num_bins,
+                sample_rate=SAMPLE_RATE,
+                norm=None,
+                mel_scale="htk",
+            )
         self.register_buffer("weights", weights[:-1].clone(), persistent=False)
 
     def forward(self, magnitude: Float[Tensor, "*shape bin"]) -> Float[Tensor, "*shape mel"]:

@@ -108,8 +108,7 @@ class Training:
     def __init__(self, objective: Objective[Any], config: TrainingConfig, *, seed: int, compute: Compute | None = None):
         self.objective, self.config, self.seed, self.compute = objective, config, seed, compute or Compute()
         self.steps_per_epoch = config.resolve_steps_per_epoch(objective.examples_per_epoch())
-        if config.batch_size % workers.num_workers():
-            raise ValueError(f"batch_size {config.batch_size} does not divide among {workers.num_workers()} workers")
+        config.check_workers(workers.num_workers())
         self.position = Position()
         self.best_weights: dict[str, Tensor] = {}
         self._parallel = workers.data_parallel(objective, synchronise_batch_norm=self.compute.synchronise_batch_norm)

@@ -106,7 +106,7 @@ class Attempt:
         except OSError as error:  # the stage is done all the same
             _log.warning("loop states of %s remain: %s", self.identity, error)
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException | str) -> None:
         """Writes down that the attempt failed and why; its loop states stay for the next one.
 
         What counts already stays untouched: an error after the marker was written fails nothing.
@@ -114,8 +114,10 @@ class Attempt:
         done = self.store.done(self.identity)
         if done is not None and done.attempt == self.name:
             return
-        trace = "".join(traceback.format_exception(error))
-        content = self._outcome("failed", error=f"{type(error).__name__}: {error}", trace=trace)
+        raised = isinstance(error, BaseException)
+        text = f"{type(error).__name__}: {error}" if raised else error
+        trace = "".join(traceback.format_exception(error)) if raised else None
+        content = self._outcome("failed", error=text, trace=trace)
         self.store.storage.write(self._path(RESULT), content)
 
     def _outcome(

@@ -3,6 +3,7 @@
 import logging
 import os
 import tempfile
+import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -40,6 +41,7 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group  # n
 
 from study.site import Site  # noqa: E402
 from study.stage import Stage  # noqa: E402
+from study.storage import open_storage  # noqa: E402
 
 
 @contextmanager
@@ -52,7 +54,9 @@ def connected(site: Site, num_cpus: int | None = None) -> Iterator[str]:
     warnings.filterwarnings("ignore", module="ray")
     with ExitStack() as stack:
         if "RAY_ADDRESS" in os.environ:
-            scratch = site.storage.rstrip("/") + "/ray"
+            storage, folder = open_storage(site.storage), f"ray/{uuid.uuid4().hex}"
+            stack.callback(storage.delete_folder, folder)
+            scratch = storage.address_of(folder)
             ray.init(log_to_driver=False, logging_level=logging.ERROR)
         else:
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="study-", ignore_cleanup_errors=True))

@@ -82,8 +82,10 @@ class Command:
         self.store.check_writable()
         self.corpora = self._open_corpora()
         self.site = options.site(self.store.location, self.corpora.places)
-        self.runs = self.study.runs(self._recipe(), self.corpora)
+        self.recipe = replace(self.preset.recipe, arithmetic=options.arithmetic())
+        self.runs = self.study.runs(self.recipe, self.corpora)
         self.graph = StageGraph(run.final_stage for run in self.runs)
+        plan.check(self.graph, self.store, self.site)
 
     def print_plan(self) -> None:
         """Arms, stages and what would run."""
@@ -100,7 +102,7 @@ class Command:
         # What cannot be read afterwards is refused before anything is trained.
         records.read("runs")
         self._say(plan.headline(self.study, self.runs, self.graph))
-        self._say(f"storage {self.store.location}   logs {self.store.location}/logs")
+        self._say(f"storage {self._place}   logs {self._place}/logs   {self.recipe.arithmetic}")
         records.write_runs(self._run_records())
         progress = self._train()
         records.rebuild()
@@ -108,6 +110,11 @@ class Command:
         self._print_answers(records, groups)
         self._print_account(progress)
         return self._print_failures(progress)
+
+    @property
+    def _place(self) -> str:
+        """Where the store is, without what may be secret in it."""
+        return self.store.storage.name
 
     def _say(self, text: str) -> None:
         """One line, however long; brackets in it are no markup."""
@@ -156,18 +163,17 @@ class Command:
             f"\n{len(executed)} stages trained by this command, {len(self.graph)} unique in the study, "
             f"{plan.num_alone(self.runs)} if every run trained its own. It took {duration(progress.seconds)}."
         )
-        location = self.store.location
         metric = next(iter(answer.METRICS[self.runs[0].arm.trial.task]))
         where = f"study = '{self.study.name}' AND state = 'done'"
         sql = f"SELECT arm, avg({metric}), count(*) FROM runs WHERE {where} GROUP BY arm ORDER BY 2 DESC"
-        self._say(f"Rows: {location}/records/*/*.parquet")
-        self._say(f'Try:  python experiments/query.py --storage {location} "{sql}"')
+        self._say(f"Rows: {self._place}/records/*/*.parquet")
+        self._say(f'Try:  python experiments/query.py --storage {self._place} "{sql}"')
 
     def _print_failures(self, progress: Progress) -> int:
         states = progress.stages
         missing = [run for run in self.runs if states[run.final_stage.identity].state != "done"]
-        for entry in progress.of_state("failed"):
-            self._say(f"failed: {entry.stage.label}: {entry.error}")
+        for entry in (*progress.of_state("failed"), *progress.of_state("skipped")):
+            self._say(f"{entry.state}: {entry.stage.label}: {entry.error}")
         if missing:
             names = ", ".join(f"{run.arm.name} (seed {run.seed})" for run in missing)
             self._say(f"{len(missing)} of {len(self.runs)} runs are missing: {names}")
@@ -198,7 +204,11 @@ class Command:
         kinds: list[Kind] = [*(["separation"] if needs_separation else []), *dict.fromkeys(tasks)]
         given = self.options.given_corpora
         folder = corpora_folder(self.store.location) if any(given[kind] is None for kind in kinds) else Path()
-        return open_corpora(kinds, self.options.given_corpora, self.preset.generated, folder, self._report_corpus())
+        corpora = open_corpora(kinds, given, self.preset.generated, folder, self._report_corpus())
+        if self.options.verify:
+            for corpus in corpora.by_kind.values():
+                corpus.verify()
+        return corpora
 
     def _report_corpus(self) -> Callable[[str, int, int], None]:
         told: dict[str, int] = {}
@@ -211,7 +221,3 @@ class Command:
                 self.console.print(f"Generated {kind} corpus: {done}/{total} tracks", end=end, highlight=False)
 
         return report
-
-    def _recipe(self) -> Recipe:
-        """The preset's recipe with the arithmetic that this site has."""
-        return replace(self.preset.recipe, arithmetic=self.options.arithmetic())

@@ -29,7 +29,7 @@ from components.parameters import num_parameters
 from components.phases import TrainingConfig
 from components.separation import RemixConfig, SeparationLossConfig, SeparationObjective
 from components.separator import Separator, SeparatorConfig
-from components.training import Batch, Compute, Training
+from components.training import Batch, Compute, Objective, Training
 from study.stage import StageKind, StageResult, StageRun
 
 WEIGHTS = "weights.safetensors"
@@ -45,6 +45,9 @@ class Arithmetic:
 
     precision: Literal["float32", "bf16"] = "float32"
     batch_norm: Literal["local", "synchronised"] = "local"
+
+    def __str__(self) -> str:
+        return f"{self.precision} arithmetic, {self.batch_norm} BatchNorm statistics"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,17 +99,46 @@ def _separate(run: StageRun) -> StageResult:
     config: SeparationStage = run.stage.config
     network = Separator(config.separator)
     initialise(network, config.seed, "separator")
-    objective = SeparationObjective(
-        _placed(network, run),
-        _corpus(run),
+    objective = _separation(_placed(network, run), _corpus(run), config)
+    training = _train(objective, config, run)
+    metrics = _evaluated(lambda: objective.evaluate("test"), objective, config, run)
+    return _result(training, metrics)
+
+
+def _separation(network: Separator, corpus: Corpus, config: SeparationStage) -> SeparationObjective:
+    return SeparationObjective(
+        network,
+        corpus,
         num_frames=config.num_frames,
         evaluation_frames=config.evaluation_frames,
         remix=config.remix,
         loss=config.loss,
     )
-    training = _train(objective, config, run)
-    metrics = _evaluated(lambda: objective.evaluate("test"), objective, config, run)
-    return _result(training, metrics)
+
+
+def _check_separation(config: SeparationStage, corpus_path: str, num_workers: int) -> None:
+    with torch.device("meta"):  # no weights, only what fits what
+        network = Separator(config.separator)
+    _check_training(_separation(network, Corpus.open(corpus_path), config), config.training, num_workers)
+
+
+def _check_classification(config: ClassificationStage, corpus_path: str, num_workers: int) -> None:
+    with torch.device("meta"):
+        network = Classifier(config.classifier)
+    objective = ClassificationObjective(network, Corpus.open(corpus_path), segments=config.segments)
+    _check_training(objective, config.training, num_workers)
+
+
+def _check_finetuning(config: FinetuningStage, corpus_path: str, num_workers: int) -> None:
+    with torch.device("meta"):
+        network = JointNetwork(config.joint)
+    objective = ClassificationObjective(network, Corpus.open(corpus_path), segments=config.segments)
+    _check_training(objective, config.training, num_workers)
+
+
+def _check_training(objective: Objective[Any], training: TrainingConfig, num_workers: int) -> None:
+    training.resolve_steps_per_epoch(objective.examples_per_epoch())
+    training.check_workers(num_workers)
 
 
 def _classify(run: StageRun) -> StageResult:
@@ -249,7 +281,7 @@ def _tables(corpus: Corpus, scores: TrackScores, measured: TaggingScores | Genre
     return tables
 
 
-SEPARATION = StageKind(name="separation", version=1, run=_separate)
-CLASSIFICATION = StageKind(name="classification", version=1, run=_classify)
-FINETUNING = StageKind(name="finetuning", version=1, run=_finetune)
+SEPARATION = StageKind(name="separation", version=1, run=_separate, check=_check_separation)
+CLASSIFICATION = StageKind(name="classification", version=1, run=_classify, check=_check_classification)
+FINETUNING = StageKind(name="finetuning", version=1, run=_finetune, check=_check_finetuning)
 KINDS = (SEPARATION, CLASSIFICATION, FINETUNING)

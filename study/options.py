@@ -20,7 +20,7 @@ class Options:
     seeds: int | None = None
     """Number of seeds, 0 to n-1. Default: the experiment's own."""
     plan: bool = False
-    """Print arms, stages and what would run, then stop."""
+    """Print arms, stages and what would run, then stop. Missing corpora are generated: stages are known by them."""
     explain: str = ""
     """A run, as "arm/seed0": which of its stages are done, and what changed in the others. Then stop."""
     separation_corpus: str | None = None
@@ -29,6 +29,8 @@ class Options:
     """Folder of a tagging corpus. Default: generated."""
     genre_corpus: str | None = None
     """Folder of a genre corpus. Default: generated."""
+    verify: bool = False
+    """Read every corpus whole and compare it with its checksum first."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Arithmetic of the networks; auto: bf16 where the CPU or the GPU computes in it. Part of a stage's identity."""
     workers: int = 1

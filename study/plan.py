@@ -1,12 +1,14 @@
 """What a command would do, before it does it: the arms and stages of a study, and why a stage has to be trained."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 
 from study.design import PlannedRun, Study
-from study.identity import difference
+from study.identity import canonical, difference, digest
+from study.site import Site
 from study.stage import Stage, StageGraph
 from study.storage import concurrently
 from study.store import Store
@@ -25,6 +27,20 @@ def headline(study: Study, runs: Iterable[PlannedRun], graph: StageGraph) -> str
 def num_alone(runs: Iterable[PlannedRun]) -> int:
     """Stages to train if the runs shared none."""
     return sum(len(run.stages) for run in runs)
+
+
+def check(graph: StageGraph, store: Store, site: Site) -> None:
+    """ValueError, naming a stage, for what cannot be trained on its corpus; seeds make no difference to that."""
+    done = store.done_identities(graph.identities)
+    alike: dict[str, Stage] = {}
+    for stage in graph:
+        if stage.identity not in done:
+            alike.setdefault(digest([stage.kind.name, canonical(replace(stage.config, seed=0)), stage.corpus]), stage)
+    for stage in alike.values():
+        try:
+            stage.kind.check(stage.config, site.corpora[stage.corpus], site.resources_of(stage.kind.name).num_workers)
+        except ValueError as error:
+            raise ValueError(f"{stage.label}: {error}") from error
 
 
 def print_plan(study: Study, runs: Iterable[PlannedRun], graph: StageGraph, store: Store, console: Console) -> None:

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from study.derive import attempt_tables, run_table
 from study.record_schemas import SCHEMA_VERSION, SCHEMAS, STAGE_TABLES, VERSION_KEY, conform
+from study.stage import Stage
 from study.storage import concurrently
 from study.store import Store
 
@@ -63,6 +64,12 @@ class Records:
         tables = attempt_tables(self.store, identity, attempt) or {}
         for name, table in reversed(tables.items()):
             self._storage.write(_path(name, _part(identity, attempt)), _encode(table))
+
+    def write_failure(self, stage: Stage, error: str, facts: Mapping[str, str]) -> None:
+        """Writes down, as an attempt of its own, that a stage is given up though none of its attempts could say so."""
+        attempt = self.store.begin(stage, facts)
+        attempt.fail(error)
+        self.write_attempt(stage.identity, attempt.name)
 
     def write_runs(self, runs: Iterable[Run]) -> None:
         """Writes the runs' plans into the store and their rows, as far as they have got."""

@@ -17,6 +17,7 @@ from ray.tune.search import Searcher
 
 from study import cluster
 from study.progress import Progress
+from study.records import Records
 from study.site import Site
 from study.stage import Stage, StageGraph
 from study.store import Store
@@ -92,10 +93,12 @@ class StageSearcher(Searcher):
     def _lose(self, trial_id: str, error: str) -> None:
         """Of the stages left over the first has lost its processes, again and again; the others will wait again."""
         for identity in self._remaining(trial_id):
-            done = self._store.done(identity) is not None
-            self._end(identity, "done" if done else "failed", "" if done else error)
-            if not done:
-                break
+            if self._store.done(identity) is not None:
+                self._end(identity, "done", "")
+                continue
+            Records(self._store).write_failure(self._graph[identity], error, {})
+            self._end(identity, "failed", error)
+            break
         untried = self._remaining(trial_id)
         self._running[trial_id] = [stage for stage in self._running[trial_id] if stage.identity not in untried]
 

@@ -18,13 +18,22 @@ from study.identity import canonical, difference, digest
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 
+def _accept(config: Any, corpus_path: str, num_workers: int) -> None:
+    """Nothing is refused."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageKind:
-    """What a stage does. `run` is a top-level function, so that it pickles; raise `version` when its results change."""
+    """What a stage does. `run` is a top-level function, so that it pickles; raise `version` when its results change.
+
+    `check`, given a stage's configuration, its corpus' place and the number of workers, raises ValueError for what
+    `run` would refuse; it is asked before anything starts.
+    """
 
     name: str
     version: int
     run: "Callable[[StageRun], StageResult]" = field(compare=False)
+    check: "Callable[[Any, str, int], None]" = field(default=_accept, compare=False)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

@@ -31,12 +31,18 @@ class Storage:
 
     def __init__(self, location: str, filesystem: fs.FileSystem, root: str) -> None:
         self.name = re.sub(r"://[^/]*@", "://", location).split("?")[0].rstrip("/")
+        self._location = location
         self._filesystem = filesystem
         self._root = root.rstrip("/")
 
     def name_of(self, path: str) -> str:
         """The full name of a path, for messages."""
         return f"{self.name}/{path}"
+
+    def address_of(self, path: str) -> str:
+        """The full address of a path as other programs take it, with what a URI tells beside the place."""
+        place, *options = self._location.split("?", 1)
+        return "?".join([f"{place.rstrip('/')}/{path}", *options])
 
     def _path(self, path: str) -> str:
         return f"{self._root}/{path}"
@@ -76,6 +82,11 @@ class Storage:
         with suppress(FileNotFoundError):
             if self.exists(path):
                 self._filesystem.delete_file(self._path(path))
+
+    def delete_folder(self, path: str) -> None:
+        """Removes a folder with all that is in it, if it is there and as far as possible."""
+        with suppress(OSError):
+            self._filesystem.delete_dir(self._path(path))
 
     def delete_unfinished(self, folder: str, prefix: str) -> None:
         """Removes what killed writers left in a folder of files by such names; object stores keep nothing of theirs.

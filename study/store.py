@@ -129,28 +129,33 @@ class Store:
             self.storage.names(f"{stage_folder(identity)}/attempts"), key=lambda name: (int(name.split("-")[0]), name)
         )
 
+    def begun(self, identity: str, attempt: str) -> dict[str, Any] | None:
+        """When an attempt began and the facts about it; None if it was killed before it could write them."""
+        path = f"{attempt_folder(identity, attempt)}/begun.json"
+        return self._read_json(path) if self.storage.exists(path) else None
+
     def outcome(self, identity: str, attempt: str) -> dict[str, Any] | None:
         """What an attempt left in result.json together with its begun.json; None while it runs or if it was killed."""
-        folder = attempt_folder(identity, attempt)
-        if not self.storage.exists(f"{folder}/result.json"):
+        path = f"{attempt_folder(identity, attempt)}/result.json"
+        if not self.storage.exists(path):
             return None
-        return {"begun": self._read_json(f"{folder}/begun.json"), **self._read_json(f"{folder}/result.json")}
+        return {"begun": self.begun(identity, attempt), **self._read_json(path)}
 
-    def latest_state(self, identity: str) -> bytes | None:
-        """The newest loop state that is whole, over all attempts; None if there is none."""
+    def latest_state(self, identity: str) -> str | None:
+        """Path of the newest loop state that is whole, over all attempts; None if there is none."""
         for attempt in reversed(self.attempts(identity)):
             for path in reversed(self.state_paths(identity, attempt)):
-                state = self._read_state(path)
-                if state is not None:
-                    return state
+                try:
+                    self.read_state(path)
+                except (ValueError, FileNotFoundError) as error:
+                    _log.warning("skipped the loop state %s: %s", self.storage.name_of(path), error)
+                else:
+                    return path
         return None
 
-    def _read_state(self, path: str) -> bytes | None:
-        try:
-            return unpack_state(self.storage.read(path))
-        except (ValueError, FileNotFoundError) as error:
-            _log.warning("skipped the loop state %s: %s", self.storage.name_of(path), error)
-            return None
+    def read_state(self, path: str) -> bytes:
+        """A loop state; ValueError if its file is torn."""
+        return unpack_state(self.storage.read(path))
 
     def state_paths(self, identity: str, attempt: str) -> list[str]:
         """Paths of an attempt's loop states, oldest first."""

@@ -11,7 +11,7 @@ from components.classifier import ClassifierConfig
 from components.corpus import Corpus
 from components.joint import JointConfig
 from components.phases import TrainingConfig
-from components.separation import RemixConfig, SeparationLossConfig
+from components.separation import Part, RemixConfig, SeparationLossConfig
 from components.separator import SeparatorConfig
 from components.spectrogram import MelConfig, SpectrogramConfig
 from components.unet import UNetConfig
@@ -163,9 +163,13 @@ def unfold(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -> Stage:
     joint = JointConfig(
         separator=_separator(trial, recipe),
         backend=_backend(trial, recipe, corpora),
-        adapters=AdapterConfig(points=trial.insertion, initial_std=recipe.adapters_initial_std),
+        # Without points there is nothing to initialise: one network, one identity. Likewise below.
+        adapters=AdapterConfig(
+            points=trial.insertion, initial_std=recipe.adapters_initial_std if trial.insertion else None
+        ),
         mel=recipe.mel,
     )
+    is_calibrated = trial.source == "none" and trial.unet == "frozen"
     levels = [trial.source, trial.scheme, trial.unet, f"adapters {level_name('insertion', trial.insertion)}"]
     return Stage(
         kind=FINETUNING,
@@ -175,7 +179,7 @@ def unfold(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -> Stage:
             unet=trial.unet,
             segments=recipe.segments,
             training=recipe.finetuning_training[trial.unet],
-            calibration_batches=recipe.calibration_batches,
+            calibration_batches=recipe.calibration_batches if is_calibrated else 0,
             arithmetic=recipe.arithmetic,
         ),
         corpus=corpora.of(trial.task).digest,
@@ -185,12 +189,14 @@ def unfold(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -> Stage:
 
 
 def _separation(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -> Stage:
+    separator = _separator(trial, recipe)
     config = SeparationStage(
         seed=seed,
-        separator=_separator(trial, recipe),
+        separator=separator,
         num_frames=recipe.separation_frames,
         evaluation_frames=recipe.separation_evaluation_frames,
-        remix=recipe.remix,
+        # The parts say nothing about several sources at once, which are summed as they are.
+        remix=recipe.remix if len(separator.sources) == 1 else replace(recipe.remix, target=Part(), others=Part()),
         loss=recipe.separation_loss,
         training=recipe.separation_training[str(trial.source)],
         arithmetic=recipe.arithmetic,

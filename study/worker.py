@@ -78,10 +78,8 @@ def train(work: Work, *, group: str, scratch: str) -> None:
             # A name that was used before would load what Train left there.
             name=f"train-{uuid.uuid4().hex}",
             storage_path=scratch,
-            # Workers of one stage can be freed from a failed one only by their end, which Train takes for a loss.
-            failure_config=FailureConfig(
-                max_failures=LOST_WORKER_RETRIES + (0 if alone else work.site.stages_per_trial)
-            ),
+            # The workers count the losses of each stage; Train must not give up before they have.
+            failure_config=FailureConfig(max_failures=work.site.stages_per_trial * (LOST_WORKER_RETRIES + 1)),
             callbacks=[TuneReportCallback(), Places(group)],  # pyright: ignore[reportArgumentType]
         ),
     )
@@ -105,7 +103,7 @@ def _run_unless_settled(stage: Stage, store: Store, work: Work) -> dict[str, Any
     with StageLog(store.storage, stage, _rank()) as log:
         log.info("attempt %s on %s", attempt.name, socket.gethostname())
         try:
-            outcome = _run(stage, store, attempt, work)
+            outcome = _run(stage, store, attempt, work, plan["state"])
         except Exception as error:
             log.exception("failed")
             if not _is_of_another_worker(error):
@@ -122,20 +120,26 @@ def _run_unless_settled(stage: Stage, store: Store, work: Work) -> dict[str, Any
 
 
 def _plan(stage: Stage, store: Store, work: Work) -> dict[str, Any]:
-    """Rank zero decides for all: the stage is done, has failed under this command, or gets a new attempt."""
+    """Rank zero decides for all: the stage is settled, or gets a new attempt that goes on from a state."""
     if store.done(stage.identity):
         return {"outcome": {"state": "done"}}
     for parent in stage.parents.values():
         if not store.done(parent.identity):
             return {"outcome": {"state": "skipped", "error": f"its parent is not done: {parent.label}"}}
-    for name in store.attempts(stage.identity):
-        outcome = store.outcome(stage.identity, name)
-        if outcome and outcome["outcome"] == "failed" and outcome["begun"]["facts"].get("command") == work.command:
+    tried = [name for name in store.attempts(stage.identity) if _is_of(work.command, store.begun(stage.identity, name))]
+    outcomes = [store.outcome(stage.identity, name) for name in tried]
+    for outcome in outcomes:
+        if outcome and outcome["outcome"] == "failed":
             return {"outcome": _failure(outcome["error"])}
-    return {"attempt": store.begin(stage, _facts(work)).name}
+    if outcomes.count(None) > LOST_WORKER_RETRIES:
+        error = f"its processes were lost {outcomes.count(None)} times"
+        Records(store).write_failure(stage, error, _facts(work))
+        return {"outcome": _failure(error)}
+    state = store.latest_state(stage.identity)
+    return {"attempt": store.begin(stage, _facts(work)).name, "state": state}
 
 
-def _run(stage: Stage, store: Store, attempt: Attempt, work: Work) -> dict[str, Any]:
+def _run(stage: Stage, store: Store, attempt: Attempt, work: Work, state: str | None) -> dict[str, Any]:
     def report(progress: dict[str, Any]) -> None:
         ray.train.report({"stage": stage.identity, "state": "running", **progress})
 
@@ -143,7 +147,7 @@ def _run(stage: Stage, store: Store, attempt: Attempt, work: Work) -> dict[str, 
         stage=stage,
         corpus_path=work.site.corpora.get(stage.corpus, ""),
         site=work.site,
-        state=store.latest_state(stage.identity),
+        state=None if state is None else store.read_state(state),
         read_parent=lambda role, name: store.read(stage.parents[role].identity, name),
         save_state=attempt.save_state if _rank() == 0 else lambda state: None,
         report=report,
@@ -153,6 +157,10 @@ def _run(stage: Stage, store: Store, attempt: Attempt, work: Work) -> dict[str, 
     if _rank() == 0:
         attempt.finish(result)
     return {"state": "done"}
+
+
+def _is_of(command: str, begun: dict[str, Any] | None) -> bool:
+    return begun is not None and begun["facts"].get("command") == command
 
 
 def _is_of_another_worker(error: Exception) -> bool:

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from toy_command import PRESETS, command, finish, text_of
-from toy_study import REFERENCE, study
+from toy_study import REFERENCE, SEGMENT, study, write_tracks
 
+from components.corpus_format import WAVEFORM_FILE
 from study.command import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Command, main
 from study.design import bare
 from study.options import Options
@@ -73,6 +74,39 @@ def test_what_cannot_be_used_is_one_line_and_exit_code_2(options, monkeypatch, c
     assert message in line
 
 
+@pytest.mark.parametrize(
+    ("corpus", "message"),
+    [
+        ({"splits": ("train", "test")}, "backend tagging cnn, seed 0: .* has no track in split 'validation'"),
+        ({"num_samples": SEGMENT - 1}, f"backend tagging cnn, seed 0: a segment of {SEGMENT} samples is longer than"),
+    ],
+)
+def test_a_corpus_that_no_stage_can_be_trained_on_is_refused_before_training(options, tmp_path, corpus, message):
+    write_tracks(tmp_path / "tags", **corpus)
+    with pytest.raises(ValueError, match=message):
+        command(replace(options, tagging_corpus=str(tmp_path / "tags")))
+
+
+def test_a_batch_that_does_not_divide_among_the_workers_is_refused_before_training(options):
+    with pytest.raises(ValueError, match="seed 0: batch_size 4 does not divide among 3 workers"):
+        command(replace(options, workers=3))
+
+
+def test_what_is_done_is_not_checked_again(done):
+    command(replace(done, workers=3))
+
+
+def test_a_waveform_changed_at_equal_size_is_found_by_verify_before_training(options, tmp_path):
+    write_tracks(tmp_path / "tags")
+    changed = replace(options, tagging_corpus=str(tmp_path / "tags"))
+    command(replace(changed, verify=True))
+    with (tmp_path / "tags" / WAVEFORM_FILE).open("r+b") as file:
+        file.write(b"\x01\x02\x03\x04")
+    command(changed)
+    with pytest.raises(ValueError, match=f"tags/{WAVEFORM_FILE}: digest is .* changed"):
+        command(replace(changed, verify=True))
+
+
 @pytest.mark.usefixtures("no_training")
 def test_records_of_a_newer_schema_are_refused_before_training(done, monkeypatch, capsys):
     path = Path(done.storage) / "records" / "runs" / "one.parquet"
@@ -112,6 +146,7 @@ SITE_OPTIONS = {
     "stages_per_trial": 1,
     "storage": None,
     "tagging_corpus": None,
+    "verify": True,
 }
 
 

@@ -7,6 +7,7 @@ import pytest
 from toy_command import PRESETS, command, finish, text_of
 from toy_study import REFERENCE, recipe
 
+from components.spectrogram import MelConfig
 from study.command import Command
 from study.design import bare, one_factor_off
 
@@ -66,13 +67,13 @@ def test_done_stages_are_reused(done):
 
 
 def test_a_changed_field_is_named_with_both_values(done):
-    changed = {"toy": replace(PRESETS["toy"], recipe=recipe(adapters_initial_std=0.5, calibration_batches=3))}
+    changed = {"toy": replace(PRESETS["toy"], recipe=recipe(adapters_initial_std=0.5, mel=MelConfig(low_hz=90.0)))}
     assert explained(command(done, presets=changed), "reference/seed0") == [
         "separation vocals, seed 0: done, reused",
         "finetuning tagging cnn, vocals, two-stage, frozen, adapters all, seed 0: new; like "
         '"finetuning tagging cnn, vocals, two-stage, frozen, adapters all, seed 0", but',
-        "    calibration_batches changed from 2 to 3",
         "    joint.adapters.initial_std changed from 0.01 to 0.5",
+        "    joint.mel.low_hz changed from 100 to 90",
     ]
 
 

@@ -36,6 +36,11 @@ def finish(store, stage=STAGE, **result):
     return attempt
 
 
+def latest_state(store, stage=STAGE):
+    path = store.latest_state(stage.identity)
+    return None if path is None else store.read_state(path)
+
+
 def run_python(script: str, *arguments: object) -> subprocess.Popen:
     path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
     command = [sys.executable, "-c", script, *map(str, arguments)]
@@ -60,7 +65,7 @@ def test_what_the_identity_stands_for_is_written_down(store):
 
 def test_opening_writes_nothing_and_an_empty_place_has_nothing_done(tmp_path):
     store = Store(tmp_path / "new")
-    assert store.done(STAGE.identity) is None and store.latest_state(STAGE.identity) is None
+    assert store.done(STAGE.identity) is None and latest_state(store) is None
     assert store.identities() == store.attempts(STAGE.identity) == []
     assert not (tmp_path / "new").exists()
 
@@ -84,15 +89,15 @@ def test_attempts_are_numbered_and_never_share_a_folder(store):
 
 def test_the_newest_state_over_all_attempts_is_given(store):
     first = store.begin(STAGE)
-    assert store.latest_state(STAGE.identity) is None
+    assert latest_state(store) is None
     for step in range(12):
         first.save_state(b"first %d" % step)
-        assert store.latest_state(STAGE.identity) == b"first %d" % step
+        assert latest_state(store) == b"first %d" % step
     assert len(store.state_paths(STAGE.identity, first.name)) == 2
     second = store.begin(STAGE)
-    assert store.latest_state(STAGE.identity) == b"first 11"
+    assert latest_state(store) == b"first 11"
     second.save_state(b"second")
-    assert store.latest_state(STAGE.identity) == b"second"
+    assert latest_state(store) == b"second"
 
 
 @pytest.mark.parametrize("keep", [0, 5, 32, 40])
@@ -105,7 +110,7 @@ def test_a_torn_state_is_skipped_and_the_previous_one_used(store, keep):
     for expected in (b"state one, whole", b"state zero of the first attempt"):
         newest = store.state_paths(STAGE.identity, attempt.name)[-1]
         store.storage.write(newest, store.storage.read(newest)[:keep])
-        assert store.latest_state(STAGE.identity) == expected
+        assert latest_state(store) == expected
         store.storage.delete(newest)
 
 
@@ -114,10 +119,10 @@ def test_states_are_removed_once_the_stage_is_done(store):
     for attempt in (lost, winner, late):
         attempt.save_state(b"state")
     winner.finish(toy_result())
-    assert store.latest_state(STAGE.identity) is None
+    assert latest_state(store) is None
     late.save_state(b"state")
     assert late.finish(toy_result()) is False
-    assert store.latest_state(STAGE.identity) is None
+    assert latest_state(store) is None
 
 
 def test_the_first_of_two_results_counts(store):
@@ -183,7 +188,7 @@ def test_a_process_killed_while_saving_leaves_a_readable_store(tmp_path):
         time.sleep(delay_s)
         process.send_signal(signal.SIGKILL)
         saved = process.communicate()[0].split()
-        state = store.latest_state(stage.identity)
+        state = latest_state(store, stage)
         assert state is not None and len(state) == 900_000 and state == state[:9] * 100_000
         assert int(state[:9]) >= int(saved[-1] if saved else 0)
     assert len(store.attempts(stage.identity)) == 3
@@ -251,7 +256,7 @@ def test_a_failure_is_written_down_and_the_state_stays(store):
     outcome = store.outcome(STAGE.identity, attempt.name)
     assert (outcome["outcome"], outcome["error"]) == ("failed", "RuntimeError: loss is nan")
     assert "test_store.py" in outcome["traceback"] and outcome["begun"]["facts"] == {"host": "node-3"}
-    assert store.done(STAGE.identity) is None and store.latest_state(STAGE.identity) == b"state"
+    assert store.done(STAGE.identity) is None and latest_state(store) == b"state"
     assert store.outcome(STAGE.identity, store.begin(STAGE).name) is None
 
 

@@ -1,7 +1,7 @@
 """A study small enough to train within a test: toy corpora, a toy recipe, and stages run by hand, without Ray."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from components.adapters import ALL_POINTS
 from components.classification import SegmentConfig
 from components.corpus import Corpus
-from components.corpus_format import Manifest
+from components.corpus_format import SPLITS, Manifest
 from components.corpus_writer import CorpusWriter
 from components.phases import Phase, TrainingConfig
 from components.separation import RemixConfig, SeparationLossConfig
@@ -114,12 +114,14 @@ def write_songs(folder: Path, stems: tuple[str, ...] = STEMS) -> None:
                 writer.add(f"{split}{index}", np.concatenate([mixture, sources], axis=1), split=split)
 
 
-def write_tracks(folder: Path, kind: str = "tagging", num_samples: int = 2 * SEGMENT) -> None:
+def write_tracks(
+    folder: Path, kind: str = "tagging", num_samples: int = 2 * SEGMENT, splits: Iterable[str] = SPLITS
+) -> None:
     """Eight tracks of noise in each split, whose loudness follows from their first label."""
     generator = np.random.default_rng(2)
     tagged = [[tag for bit, tag in enumerate(TAGS) if number >> bit & 1] for number in range(8)]
     with CorpusWriter(folder, name=f"toy-{kind}", kind=kind, classes=TAGS) as writer:
-        for split in ("train", "validation", "test"):
+        for split in splits:
             for index, tags in enumerate(tagged):
                 labels = tags if kind == "tagging" else [TAGS[index % len(TAGS)]]
                 loudness = 500.0 * 4 ** (TAGS.index(labels[0]) if labels else 0)
