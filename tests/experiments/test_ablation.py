@@ -4,13 +4,16 @@ import ast
 import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from components.adapters import ALL_POINTS
+from components.audio import SAMPLE_RATE
 from components.corpora.generated.content import DRUM_TAGS, TAGS, VOCAL_TAGS
+from components.corpus_format import SPLITS
 from components.corpus_writer import CorpusWriter
 from experiments import ablation
 from experiments.presets import PRESETS
@@ -54,9 +57,11 @@ def corpora(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpora")
     stems = ("mixture", "drums", "bass", "other", "vocals")
     with CorpusWriter(folder / "songs", name="silence", kind="separation", stems=stems) as writer:
-        writer.add("a", np.zeros((100, 5), np.int16), split="train")
+        for split in SPLITS:
+            writer.add(split, np.zeros((4 * SAMPLE_RATE, 5), np.int16), split=split)
     with CorpusWriter(folder / "tags", name="silence", kind="tagging", classes=("loud", "soft")) as writer:
-        writer.add("a", np.zeros(100, np.int16), split="train", labels=["soft"])
+        for split, label, number in product(SPLITS, ("loud", "soft"), range(4)):
+            writer.add(f"{split} {label} {number}", np.zeros(4 * SAMPLE_RATE, np.int16), split=split, labels=[label])
     return ["--separation-corpus", str(folder / "songs"), "--tagging-corpus", str(folder / "tags")]
 
 
