@@ -1,14 +1,57 @@
-"""Adapters: from the U-Net's decoder maps to the inputs of a backend's blocks (PAPER section 5).
+"""Adapters: from the U-Net's decoder maps to the inputs of a backend's blocks (PAPER sections 5 and 6).
 
 An insertion point is the pair (decoder level, backend block). Its adapter makes the level's map fit the block's input,
-to which it is added.
+with which it is fused. Which block a level belongs to is the backend's to say, so that a study names levels alone.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+Levels = tuple[int, ...]
+Fusion = Literal["sum", "concatenation"]
+AdapterStart = Literal["random", "zero", "patch-kernel"]
+Shape = tuple[int, int, int]
+# (block, its input) -> what enters the block.
+Fuse = Callable[[int, Tensor], Tensor]
+
+# The insertion points that every backend has, each named by its decoder level: 0 is the coarsest.
+ALL_POINTS: Levels = (0, 1, 2, 3, 4)
+NO_POINTS: Levels = ()
+
+
+def finest(number: int) -> Levels:
+    """The `number` points with the finest maps, which have the highest levels."""
+    return ALL_POINTS[len(ALL_POINTS) - _number(number) :]
+
+
+def coarsest(number: int) -> Levels:
+    """The `number` points with the coarsest maps, which have the lowest levels."""
+    return ALL_POINTS[: _number(number)]
+
+
+def only(level: int) -> Levels:
+    """The one point of a decoder level."""
+    return checked_levels((level,))
+
+
+def without(level: int) -> Levels:
+    """All points but that of a decoder level."""
+    return tuple(other for other in ALL_POINTS if other not in only(level))
+
+
+def checked_levels(levels: Levels) -> Levels:
+    """The levels in ascending order; ValueError for one that has no insertion point or stands there twice."""
+    for level in levels:
+        if level not in ALL_POINTS:
+            raise ValueError(f"no insertion point has level {level}; there are: {', '.join(map(str, ALL_POINTS))}")
+    if len(set(levels)) != len(levels):
+        raise ValueError(f"{levels} has a point twice")
+    return tuple(sorted(levels))
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -24,33 +67,14 @@ class InsertionPoint:
 
 Points = tuple[InsertionPoint, ...]
 
-CNN_INSERTION_POINTS: Points = tuple(InsertionPoint(level=level, block=5 - level) for level in range(5))
-ALL_POINTS = CNN_INSERTION_POINTS
-NO_POINTS: Points = ()
 
-
-def finest(number: int, points: Points = ALL_POINTS) -> Points:
-    """The `number` points with the finest maps, which have the highest levels."""
-    return points[len(points) - _number(number, points) :]
-
-
-def coarsest(number: int, points: Points = ALL_POINTS) -> Points:
-    """The `number` points with the coarsest maps, which have the lowest levels."""
-    return points[: _number(number, points)]
-
-
-def only(level: int, points: Points = ALL_POINTS) -> Points:
-    """The one point of a decoder level."""
-    chosen = tuple(point for point in points if point.level == level)
-    if not chosen:
-        raise ValueError(f"no insertion point has level {level}; there are: {_listed(points)}")
-    return chosen
-
-
-def without(level: int, points: Points = ALL_POINTS) -> Points:
-    """All points but that of a decoder level."""
-    left_out = only(level, points)
-    return tuple(point for point in points if point not in left_out)
+def points_of(levels: Levels, existing: Points) -> Points:
+    """The points of these levels; ValueError for a level that has none."""
+    by_level = {point.level: point for point in existing}
+    for level in levels:
+        if level not in by_level:
+            raise ValueError(f"no insertion point has level {level}; there are: {_listed(existing)}")
+    return tuple(by_level[level] for level in levels)
 
 
 def check_points(points: Points, existing: Points) -> None:
@@ -62,80 +86,104 @@ def check_points(points: Points, existing: Points) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """Which points have an adapter, in any order, and how their weights start.
+    """Which points have an adapter, in any order, how their weights start, and how they meet a block's input.
 
-    `initial_std`: standard deviation of the initial weights, 0 for adapters that add nothing at first; None stands for
-    Glorot uniform.
+    Attributes:
+        initialisation: "zero" adds nothing at first; "patch-kernel" is the kernel by which a transformer's backend
+            starts to cut its patches, shrunk to the adapter's (transposed convolutions are random still).
+        initial_std: standard deviation of random weights; None stands for Glorot uniform.
+        fusion: "concatenation" stands the adapted map beside the input and projects both back to its width, a
+            projection that starts as their sum.
     """
 
-    points: Points = ALL_POINTS
+    points: Points
     initial_std: float | None = None
+    initialisation: AdapterStart = field(default="random", metadata={"legacy": "random"})
+    fusion: Fusion = field(default="sum", metadata={"legacy": "sum"})
 
     def __post_init__(self) -> None:
         if len(set(self.points)) != len(self.points):
             raise ValueError(f"points has a point twice: {_listed(self.points)}")
-        if self.initial_std is not None and self.initial_std < 0:
-            raise ValueError(f"initial_std is {self.initial_std}; it has to be at least 0, or None")
+        if self.initial_std is not None and self.initial_std <= 0:
+            raise ValueError(f"initial_std is {self.initial_std}; it has to be positive, or None")
         # One set of points is one configuration, in whatever order it was written.
         object.__setattr__(self, "points", tuple(sorted(self.points)))
 
 
 class Adapters(nn.Module):
-    """What a backend's adapters offer: a first half without parameters, and the rest.
+    """A convolution for each point, under `convolutions.<level>`; with concatenation also `projections.<level>`.
 
-    They stand apart so that what the first half makes of a frozen U-Net's maps can be kept.
+    What comes before them (`prepare`) has no parameters, so that what it makes of a frozen U-Net's maps can be
+    kept. `channel_axis` is that of a block's input.
     """
+
+    channel_axis: ClassVar[int]
+
+    def __init__(self, config: AdapterConfig, convolutions: Mapping[int, nn.Module], widths: Mapping[int, int]) -> None:
+        """`convolutions` by decoder level; `widths`: channels of the input of the block that each level enters."""
+        super().__init__()
+        self.config = config
+        self.convolutions = nn.ModuleDict({str(level): layer for level, layer in convolutions.items()})
+        projected = widths if config.fusion == "concatenation" else {}
+        self.projections = nn.ModuleDict({str(level): nn.Linear(2 * w, w) for level, w in projected.items()})
 
     def prepare(self, maps: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """From all decoder maps to what the adapters need of them, by level."""
-        raise NotImplementedError
+        return {point.level: maps[point.level] for point in self.config.points}
 
-    def forward(self, prepared: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """What is added to the input of each block, by block."""
-        raise NotImplementedError
+    def adapt(self, layer: nn.Module, prepared: Tensor) -> Tensor:
+        """One prepared map in the shape of the input that it meets."""
+        return layer(prepared)
+
+    def forward(self, prepared: Mapping[int, Tensor]) -> Fuse:
+        """How the input of each block is fused; a block without a point keeps its own."""
+        levels = {point.block: point.level for point in self.config.points}
+
+        def fuse(block: int, x: Tensor) -> Tensor:
+            if block not in levels:
+                return x
+            level = levels[block]
+            adapted = self.adapt(self.convolutions[str(level)], prepared[level])
+            return x + adapted if self.config.fusion == "sum" else self._project(level, x, adapted)
+
+        return fuse
+
+    def _project(self, level: int, x: Tensor, adapted: Tensor) -> Tensor:
+        both = torch.cat([x, adapted], dim=self.channel_axis).movedim(self.channel_axis, -1)
+        return self.projections[str(level)](both).movedim(-1, self.channel_axis)
 
 
-class CNNAdapters(Adapters):
-    """Max pool over frequency, then a 1x1 convolution, for each point.
+@torch.no_grad()
+def start_adapters(adapters: Adapters, patch_kernel: Tensor | None) -> None:
+    """Beyond random weights: what the configuration says, and projections that are sums.
 
-    The pool makes the map's bins the block's mels: 256 bins and 128 mels, the paper's, give 2.
+    `patch_kernel`: (width, 1, frames, mels), that of the backend at its start; None where it has none.
     """
-
-    def __init__(
-        self,
-        config: AdapterConfig,
-        maps: Mapping[int, tuple[int, int, int]],
-        blocks: Mapping[int, tuple[int, int, int]],
-    ) -> None:
-        """`maps`: (channels, frames, bins) by decoder level; `blocks`: the same of what enters each backend block."""
-        super().__init__()
-        check_points(config.points, CNN_INSERTION_POINTS)
-        for point in config.points:
-            _check_shapes(point, maps[point.level], blocks[point.block])
-        self.points = config.points
-        self.pools = {point.level: maps[point.level][2] // blocks[point.block][2] for point in config.points}
-        self.convolutions = nn.ModuleDict(
-            {str(point.level): nn.Conv2d(maps[point.level][0], blocks[point.block][0], 1) for point in config.points}
-        )
-
-    def prepare(self, maps: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """The pooled maps of the levels in use."""
-        return {level: functional.max_pool2d(maps[level], (1, pool)) for level, pool in self.pools.items()}
-
-    def forward(self, prepared: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """What is added to the input of each block, by block."""
-        return {point.block: self.convolutions[str(point.level)](prepared[point.level]) for point in self.points}
+    for layer in adapters.convolutions.values():
+        if adapters.config.initialisation == "zero":
+            _zero(layer)
+        elif adapters.config.initialisation == "patch-kernel" and isinstance(layer, nn.Conv2d):
+            assert patch_kernel is not None
+            layer.weight.copy_(_shrunk(patch_kernel, layer.weight))
+    for projection in adapters.projections.values():
+        assert isinstance(projection, nn.Linear)
+        projection.weight.copy_(torch.eye(projection.out_features).repeat(1, 2))
 
 
-def _check_shapes(point: InsertionPoint, map_shape: tuple[int, int, int], block_input: tuple[int, int, int]) -> None:
-    if map_shape[1] != block_input[1] or map_shape[2] % block_input[2]:
-        given = f"the map is {map_shape[1:]}, the block's input {block_input[1:]} (frames, bins)"
-        raise ValueError(f"{point}: {given}; needed: as many frames, and a whole multiple of the bins")
+def _zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
 
 
-def _number(number: int, points: Points) -> int:
-    if not 0 <= number <= len(points):
-        raise ValueError(f"{number} insertion points were asked for; there are {len(points)}: {_listed(points)}")
+def _shrunk(kernel: Tensor, like: Tensor) -> Tensor:
+    """The kernel at the size of another one, bilinearly, the same for each of its input channels."""
+    small = functional.interpolate(kernel, size=like.shape[2:], mode="bilinear", align_corners=False)
+    return small.expand_as(like)
+
+
+def _number(number: int) -> int:
+    if not 0 <= number <= len(ALL_POINTS):
+        raise ValueError(f"{number} insertion points were asked for; there are {len(ALL_POINTS)}")
     return number
 
 

@@ -1,18 +1,26 @@
-"""What a classifier has to offer to be a backend: blocks whose inputs take additions, and adapters that make them.
+"""What a classifier has to offer to be a backend: blocks whose inputs are fused with adapted maps, and the adapters.
 
 A new backend is one file with a configuration and a network of this form; U-Net and joint network need no word of it.
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from components.adapters import AdapterConfig, Adapters, Points
+from components.adapters import AdapterConfig, Adapters, Fuse, Points, Shape
 
-NO_ADDITIONS: Mapping[int, Tensor] = MappingProxyType({})
+
+def leave_as_is(block: int, x: Tensor) -> Tensor:
+    """No block's input is fused with anything: the bare backend."""
+    return x
+
+
+def check_input(x: Tensor, expected: Shape) -> None:
+    """ValueError unless a batch holds items of the shape (channels, frames, mels)."""
+    if x.shape[1:] != expected:
+        raise ValueError(f"the input is {tuple(x.shape[1:])}; needed: (channels, frames, mels) = {expected}")
 
 
 class BackendInput(NamedTuple):
@@ -26,7 +34,7 @@ class BackendInput(NamedTuple):
 
 
 class BackendOutput(NamedTuple):
-    """Logits before sigmoid or softmax, and the input of each block after its addition, by the name `block<number>`."""
+    """Logits before sigmoid or softmax, and what enters each block, by the name `block<number>`."""
 
     logits: Float[Tensor, "batch class"]
     maps: dict[str, Tensor]
@@ -37,10 +45,8 @@ class Backend(nn.Module):
 
     first_convolution: ClassVar[str]
 
-    def forward(
-        self, x: Float[Tensor, "batch channel frame mel"], additions: Mapping[int, Tensor] = NO_ADDITIONS
-    ) -> BackendOutput:
-        """Logits of a log-mel; `additions` are added to the inputs of the blocks that they are named by."""
+    def forward(self, x: Float[Tensor, "batch channel frame mel"], fuse: Fuse = leave_as_is) -> BackendOutput:
+        """Logits of a log-mel; each block takes what `fuse` makes of its input."""
         raise NotImplementedError
 
 
@@ -67,10 +73,15 @@ class BackendConfig(Protocol):
         """Where decoder maps may enter."""
         ...
 
+    @property
+    def has_patches(self) -> bool:
+        """Whether its first convolution cuts patches: ImageNet weights and adapters of patch kernels exist for such."""
+        ...
+
     def build(self) -> Backend:
         """The network of this configuration."""
         ...
 
-    def build_adapters(self, config: AdapterConfig, maps: Mapping[int, tuple[int, int, int]]) -> Adapters:
+    def build_adapters(self, config: AdapterConfig, maps: Mapping[int, Shape]) -> Adapters:
         """Adapters for decoder maps of the shapes `maps` (channels, frames, bins) by level."""
         ...

@@ -13,13 +13,16 @@ from components.streams import torch_generator
 
 _CONVOLUTIONS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 _NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
+# Learned inputs of a transformer, and the standard deviation that they start with.
+_LEARNED_INPUTS = {"cls_token": 0.0, "pos_embed": 0.02}
 
 
 def initialise(module: nn.Module, seed: int, stream: str, *, std: float | None = None) -> None:
     """Draws every parameter of a module.
 
     Weights are Glorot uniform, or normal with the standard deviation `std`; biases 0; norms 1 and 0, with fresh running
-    statistics. A parameter of another kind of layer: ValueError that names it.
+    statistics; of a transformer positions are normal and the class token 0. Any other parameter: ValueError that names
+    it.
     """
     for prefix, layer in module.named_modules():
         if isinstance(layer, _NORMS):
@@ -27,7 +30,8 @@ def initialise(module: nn.Module, seed: int, stream: str, *, std: float | None =
         else:
             for name, parameter in layer.named_parameters(prefix, recurse=False):
                 _require_known(layer, name)
-                _draw(parameter, torch_generator(seed, stream, name), std)
+                learned_input = _LEARNED_INPUTS.get(name.rpartition(".")[2])
+                _draw(parameter, torch_generator(seed, stream, name), std if learned_input is None else learned_input)
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -71,7 +75,7 @@ def _reset_norm(norm: nn.Module) -> None:
 
 
 def _require_known(layer: nn.Module, name: str) -> None:
-    if not isinstance(layer, _CONVOLUTIONS):
+    if not isinstance(layer, _CONVOLUTIONS) and name.rpartition(".")[2] not in _LEARNED_INPUTS:
         raise ValueError(f"there is no rule to draw {name!r} of a {type(layer).__name__}")
 
 

@@ -2,37 +2,51 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from components.adapters import AdapterConfig, check_points
+from components.adapters import AdapterConfig, check_points, start_adapters
 from components.backend import BackendConfig, BackendInput
 from components.classifier import check_bare_backend
 from components.initialisation import initialise, load_strictly, widen_first_convolution
 from components.separator import Separator, SeparatorConfig
 from components.spectrogram import MelConfig, MelFilterbank, log_magnitude
 
+Inputs = Literal["estimates and mixture", "mixture", "estimates"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class JointConfig:
-    """`backend` is that of the bare classifier, with one input channel; here it gets one more for each source."""
+    """`backend` is that of the bare classifier, with one input channel; here it has one for each of the `inputs`."""
 
     separator: SeparatorConfig
     backend: BackendConfig
-    adapters: AdapterConfig = field(default_factory=AdapterConfig)
+    adapters: AdapterConfig
     mel: MelConfig = field(default_factory=MelConfig)
+    inputs: Inputs = field(default="estimates and mixture", metadata={"legacy": "estimates and mixture"})
 
     def __post_init__(self) -> None:
         check_bare_backend(self.backend, self.mel)
         check_points(self.adapters.points, self.backend.insertion_points)
         self.separator.unet.check_size("frames", self.backend.num_frames)
+        if not self.hears_estimates and not self.adapters.points:
+            raise ValueError("inputs is 'mixture' and there is no insertion point: the U-Net would not be heard at all")
+        if self.adapters.initialisation == "patch-kernel" and not self.backend.has_patches:
+            name = type(self.backend).__name__
+            raise ValueError(f"adapters.initialisation is 'patch-kernel'; {name} has no patches: give another one")
+
+    @property
+    def hears_estimates(self) -> bool:
+        return self.inputs != "mixture"
 
     @property
     def num_channels(self) -> int:
-        """Input channels of the backend: the sources' estimates and the mixture."""
-        return len(self.separator.sources) + 1
+        """Input channels of the backend."""
+        num_estimates = len(self.separator.sources) if self.hears_estimates else 0
+        return num_estimates + (self.inputs != "estimates")
 
     @property
     def num_samples(self) -> int:
@@ -41,7 +55,10 @@ class JointConfig:
 
 
 class JointNetwork(nn.Module):
-    """Parameters stand under `separator.unet.*`, `adapters.*` and `backend.*`."""
+    """Parameters stand under `separator.unet.*`, `adapters.*` and `backend.*`.
+
+    What of the U-Net nothing hears, where the estimates are no input, does not learn.
+    """
 
     def __init__(self, config: JointConfig) -> None:
         super().__init__()
@@ -52,14 +69,25 @@ class JointNetwork(nn.Module):
         self.mel = MelFilterbank(config.mel, spectrogram)
         self.adapters = config.backend.build_adapters(config.adapters, maps)
         self.backend = replace(config.backend, in_channels=config.num_channels).build()
+        for part in self._unheard():
+            part.requires_grad_(False)
+
+    def _unheard(self) -> list[nn.Module]:
+        if self.config.hears_estimates:
+            return []
+        unet = self.separator.unet
+        finest = max(point.level for point in self.config.adapters.points)
+        return [*unet.decoder[finest + 1 :], unet.final, unet.mask]
 
     def features(self, waveform: Float[Tensor, "batch sample"]) -> BackendInput:
-        """Log-mel of the estimates in the order of the sources, then of the mixture; the maps that the adapters use.
+        """Log-mel of the inputs, estimates in the order of the sources, then the mixture; the maps that adapters use.
 
         Depends on the separator's parameters alone. A length that the U-Net cannot take: ValueError.
         """
         separation = self.separator(waveform)
-        magnitudes = torch.cat([separation.estimate_magnitude, separation.mixture_magnitude[:, None]], dim=1)
+        estimates = [separation.estimate_magnitude] if self.config.hears_estimates else []
+        mixture = [separation.mixture_magnitude[:, None]] if self.config.inputs != "estimates" else []
+        magnitudes = torch.cat([*estimates, *mixture], dim=1)
         return BackendInput(log_magnitude(self.mel(magnitudes)), self.adapters.prepare(separation.maps))
 
     def classify(self, features: BackendInput) -> Float[Tensor, "batch class"]:
@@ -83,17 +111,19 @@ def initialise_joint(
     `separator` is a trained `Separator`'s state, `backend` a trained bare backend's; None: drawn by the seed. Either
     way the backend starts from one with a single input channel: runs with and without a separator share their draws.
     """
-    initialise(network.adapters, seed, "adapters", std=network.config.adapters.initial_std)
     if separator is None:
         initialise(network.separator, seed, "separator")
     else:
         load_strictly(network.separator, separator)
-    load_strictly(network.backend, _widened(network, seed, backend))
+    first, config = network.backend.first_convolution, network.config
+    start = drawn_backend(config.backend, seed) if backend is None else backend
+    load_strictly(network.backend, widen_first_convolution(start, first, config.num_channels))
+    initialise(network.adapters, seed, "adapters", std=config.adapters.initial_std)
+    start_adapters(network.adapters, start[first] if config.backend.has_patches else None)
 
 
-def _widened(network: JointNetwork, seed: int, state: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
-    if state is None:
-        bare = network.config.backend.build()
-        initialise(bare, seed, "backend")
-        state = bare.state_dict()
-    return widen_first_convolution(state, network.backend.first_convolution, network.config.num_channels)
+def drawn_backend(config: BackendConfig, seed: int) -> dict[str, Tensor]:
+    """The state of a bare backend as the seed draws it."""
+    bare = config.build()
+    initialise(bare, seed, "backend")
+    return bare.state_dict()

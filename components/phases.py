@@ -1,7 +1,7 @@
 """Optimiser phases: what a training run does one after the other, and when each ends."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import torch
@@ -49,7 +49,8 @@ class TrainingConfig:
 
     `batch_size` is global, over all workers. After `max_epochs` in all there is no further phase. Every
     `validate_every`-th epoch of a phase is validated, and its last. `monitor` names the validation metric that picks
-    the best epoch; `keep` says whether the best or the last weights are the stage's result.
+    the best epoch; `keep` says whether the best or the last weights are the stage's result. `learning_rate_factors`
+    multiply every phase's learning rate for the parameters under a name ("separator").
     """
 
     phases: tuple[Phase, ...]
@@ -60,6 +61,7 @@ class TrainingConfig:
     monitor: str
     better: Better
     keep: Keep = "best"
+    learning_rate_factors: Mapping[str, float] = field(default_factory=dict, metadata={"legacy": {}})
 
     def __post_init__(self) -> None:
         if not self.phases:
@@ -69,6 +71,9 @@ class TrainingConfig:
         _check_positive(self, "batch_size", "max_epochs", "validate_every")
         if self.steps_per_epoch is not None:
             _check_positive(self, "steps_per_epoch")
+        for name, factor in self.learning_rate_factors.items():
+            if not factor > 0:
+                raise ValueError(f"TrainingConfig.learning_rate_factors[{name!r}] is {factor}; it must be positive")
 
     @property
     def num_epochs(self) -> int:
@@ -106,10 +111,27 @@ class TrainingConfig:
         return best is None or (value < best if self.better == "lower" else value > best)
 
 
-def make_optimiser(phase: Phase, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """Torch's defaults but for the learning rate and the weight decay; plain SGD without momentum. Fused: quicker."""
+def make_optimiser(
+    phase: Phase, parameters: Iterable[tuple[str, nn.Parameter]], factors: Mapping[str, float] | None = None
+) -> Optimizer:
+    """Torch's defaults but for the learning rate and the weight decay; plain SGD without momentum. Fused: quicker.
+
+    `factors` multiply the learning rate of the parameters under a name; ValueError for a name that none stands under.
+    """
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[phase.optimiser]
-    return kind(parameters, lr=phase.learning_rate, weight_decay=phase.weight_decay, fused=True)
+    groups = _groups(phase, dict(parameters), factors or {})
+    return kind(groups, lr=phase.learning_rate, weight_decay=phase.weight_decay, fused=True)
+
+
+def _groups(phase: Phase, parameters: Mapping[str, nn.Parameter], factors: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The parameters without a factor first."""
+    groups, left = [], dict(parameters)
+    for prefix, factor in factors.items():
+        chosen = [left.pop(name) for name in list(left) if name.startswith(f"{prefix}.")]
+        if not chosen:
+            raise ValueError(f"learning_rate_factors names {prefix!r}; no parameter that learns stands under it")
+        groups.append({"params": chosen, "lr": factor * phase.learning_rate})
+    return [{"params": list(left.values())}, *groups] if left else groups
 
 
 def make_schedule(phase: Phase, optimiser: Optimizer, steps_per_epoch: int) -> LRScheduler:
@@ -117,7 +139,7 @@ def make_schedule(phase: Phase, optimiser: Optimizer, steps_per_epoch: int) -> L
     if phase.schedule == "one_cycle":
         return OneCycleLR(
             optimiser,
-            max_lr=phase.learning_rate,
+            max_lr=[group["lr"] for group in optimiser.param_groups],
             total_steps=phase.num_epochs * steps_per_epoch + 1,
             # Torch would give plain SGD a momentum.
             cycle_momentum=phase.optimiser != "sgd",
@@ -134,6 +156,6 @@ def _check_name(config: Any, field: str, allowed: Any) -> None:
 
 
 def _check_positive(config: Any, *fields: str) -> None:
-    for field in fields:
-        if not getattr(config, field) > 0:
-            raise ValueError(f"{type(config).__name__}.{field} is {getattr(config, field)}; it must be positive")
+    for name in fields:
+        if not getattr(config, name) > 0:
+            raise ValueError(f"{type(config).__name__}.{name} is {getattr(config, name)}; it must be positive")

@@ -1,19 +1,24 @@
 """Short-chunk CNN: the convolutional backend (PAPER section 5; after Won et al., SMC 2020).
 
-Blocks of [convolution 3x3, BatchNorm, ReLU] twice and a max pool; then a hidden layer and the classes. Whatever is
-added to a block is added to its input.
+Blocks of [convolution 3x3, BatchNorm, ReLU] twice and a max pool; then a hidden layer and the classes. Its adapters
+pool a decoder map over frequency and convolve it 1x1.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
-from components.adapters import CNN_INSERTION_POINTS, AdapterConfig, CNNAdapters, Points
-from components.backend import NO_ADDITIONS, Backend, BackendOutput
+from components.adapters import AdapterConfig, Adapters, Fuse, InsertionPoint, Points, Shape, check_points
+from components.backend import Backend, BackendOutput, check_input, leave_as_is
+
+# Every block but the first and the last; the finest map enters block 1.
+CNN_INSERTION_POINTS: Points = tuple(InsertionPoint(level=level, block=5 - level) for level in range(5))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +67,7 @@ class ShortChunkCNNConfig:
         _, frames, bins = self.block_inputs()[len(self.widths) - 1]
         return self.widths[-1] * (frames // self.last_pool[0]) * (bins // self.last_pool[1])
 
-    def block_inputs(self) -> dict[int, tuple[int, int, int]]:
+    def block_inputs(self) -> dict[int, Shape]:
         """(channels, frames, bins) of what enters each block."""
         channels = (self.in_channels, *self.widths)
         return {
@@ -72,14 +77,18 @@ class ShortChunkCNNConfig:
 
     @property
     def insertion_points(self) -> Points:
-        """Where decoder maps may enter: every block but the first and the last."""
+        """Where decoder maps may enter."""
         return CNN_INSERTION_POINTS
+
+    @property
+    def has_patches(self) -> bool:
+        return False
 
     def build(self) -> "ShortChunkCNN":
         """The network of this configuration."""
         return ShortChunkCNN(self)
 
-    def build_adapters(self, config: AdapterConfig, maps: Mapping[int, tuple[int, int, int]]) -> CNNAdapters:
+    def build_adapters(self, config: AdapterConfig, maps: Mapping[int, Shape]) -> "CNNAdapters":
         """Adapters for decoder maps of the shapes `maps`, (channels, frames, bins) by level."""
         return CNNAdapters(config, maps, self.block_inputs())
 
@@ -107,23 +116,44 @@ class ShortChunkCNN(Backend):
         # A third less time on a CPU, and what a GPU's tensor cores want.
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def forward(
-        self, x: Float[Tensor, "batch channel frame mel"], additions: Mapping[int, Tensor] = NO_ADDITIONS
-    ) -> BackendOutput:
-        """Logits of a log-mel. Another size than the configured, or an addition to no block: ValueError."""
-        self._check(x, additions)
+    def forward(self, x: Float[Tensor, "batch channel frame mel"], fuse: Fuse = leave_as_is) -> BackendOutput:
+        """Logits of a log-mel. Another size than the configured: ValueError."""
+        check_input(x, self.config.block_inputs()[0])
         maps = {}
         for block, layers in enumerate(self.blocks):
-            x = maps[f"block{block}"] = x + additions[block] if block in additions else x
+            x = maps[f"block{block}"] = fuse(block, x)
             x = layers(x)
         return BackendOutput(self.head(x), maps)
 
-    def _check(self, x: Tensor, additions: Mapping[int, Tensor]) -> None:
-        expected = self.config.block_inputs()
-        if x.shape[1:] != expected[0]:
-            raise ValueError(f"the input is {tuple(x.shape[1:])}; needed: (channels, frames, mels) = {expected[0]}")
-        if unknown := sorted(additions.keys() - expected.keys()):
-            raise ValueError(f"there is no block {unknown[0]} to add to; blocks: {sorted(expected)}")
+
+class CNNAdapters(Adapters):
+    """Max pool over frequency, then a 1x1 convolution, for each point.
+
+    The pool makes the map's bins the block's mels: 256 bins and 128 mels, the paper's, give 2.
+    """
+
+    channel_axis: ClassVar[int] = 1
+
+    def __init__(self, config: AdapterConfig, maps: Mapping[int, Shape], blocks: Mapping[int, Shape]) -> None:
+        """`maps`: (channels, frames, bins) by decoder level; `blocks`: the same of what enters each backend block."""
+        check_points(config.points, CNN_INSERTION_POINTS)
+        for point in config.points:
+            _check_shapes(point, maps[point.level], blocks[point.block])
+        widths = {point.level: blocks[point.block][0] for point in config.points}
+        super().__init__(
+            config, {level: nn.Conv2d(maps[level][0], width, 1) for level, width in widths.items()}, widths
+        )
+        self.pools = {point.level: maps[point.level][2] // blocks[point.block][2] for point in config.points}
+
+    def prepare(self, maps: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """The pooled maps of the levels in use."""
+        return {level: functional.max_pool2d(maps[level], (1, pool)) for level, pool in self.pools.items()}
+
+
+def _check_shapes(point: InsertionPoint, map_shape: Shape, block_input: Shape) -> None:
+    if map_shape[1] != block_input[1] or map_shape[2] % block_input[2]:
+        given = f"the map is {map_shape[1:]}, the block's input {block_input[1:]} (frames, bins)"
+        raise ValueError(f"{point}: {given}; needed: as many frames, and a whole multiple of the bins")
 
 
 def _block(config: ShortChunkCNNConfig, in_channels: int, out_channels: int, pool: tuple[int, int]) -> nn.Sequential:

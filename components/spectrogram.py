@@ -4,6 +4,8 @@ Spectra have the axes batch, frame, bin. No centring, no padding: frame `k` sees
 Everything here runs in float32 (float64 stays float64), whatever autocast surrounds it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -85,8 +87,9 @@ class Spectrogram(nn.Module):
         self.config = config
         window = torch.hann_window(config.window_samples, periodic=True, dtype=torch.float64)
         synthesis_window = window / _sum_over_frames(window.square(), config.hop_samples)
-        self.register_buffer("window", window.float(), persistent=False)
-        self.register_buffer("synthesis_window", synthesis_window.float(), persistent=False)
+        # In float64, and rounded where they are used: so float64 networks are exact.
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("synthesis_window", synthesis_window, persistent=False)
 
     def stft(self, waveform: Float[Tensor, "batch sample"]) -> Complex[Tensor, "batch frame bin"]:
         """The spectrum with the Nyquist bin last. Fewer samples than one window: ValueError."""
@@ -118,7 +121,8 @@ class MelFilterbank(nn.Module):
 
     def __init__(self, config: MelConfig, spectrogram: SpectrogramConfig) -> None:
         super().__init__()
-        with torch.device("cpu"):  # its values are looked at, which a network without weights ("meta") could not
+        # On the CPU: values are looked at, which a network without weights ("meta") has not.
+        with torch.device("cpu"), _float64():
             weights = torchaudio.functional.melscale_fbanks(
                 n_freqs=spectrogram.num_bins + 1,
                 f_min=config.low_hz,
@@ -135,6 +139,17 @@ class MelFilterbank(nn.Module):
         magnitude = full_precision(magnitude)
         with torch.autocast(magnitude.device.type, enabled=False):
             return magnitude @ self.weights.to(magnitude.dtype)
+
+
+@contextmanager
+def _float64() -> Iterator[None]:
+    """What is made without a type is float64: torchaudio asks for none."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _sum_over_frames(squared_window: Float[Tensor, " window"], hop_samples: int) -> Float[Tensor, " window"]:

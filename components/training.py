@@ -174,8 +174,8 @@ class Training:
         return self.config.phases[self.position.phase]
 
     def _begin_phase(self) -> None:
-        learned = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        self._optimiser = make_optimiser(self._phase, learned)
+        learned = [(name, p) for name, p in self.network.named_parameters() if p.requires_grad]
+        self._optimiser = make_optimiser(self._phase, learned, self.config.learning_rate_factors)
         self._schedule = make_schedule(self._phase, self._optimiser, self.steps_per_epoch)
 
     def _load_optimiser(self, state: dict[str, Any]) -> None:

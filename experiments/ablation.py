@@ -16,7 +16,7 @@ from components.adapters import ALL_POINTS, NO_POINTS
 from components.corpora.generated.content import DRUM_TAGS, VOCAL_TAGS
 from experiments.presets import PRESETS
 from study.command import main
-from study.design import Study, bare, one_factor_off
+from study.design import Study, bare, one_factor_off, probes
 from study.trial import Trial
 
 reference = Trial(
@@ -26,6 +26,7 @@ reference = Trial(
 study = Study(
     name="pretraining",
     arms=[
+        *probes(reference, sources=[None, "none", "vocals", "drums"]),
         bare(reference),
         *one_factor_off(reference, source=["none", "drums"], scheme=["three-stage"], insertion=[NO_POINTS]),
     ],

@@ -4,18 +4,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from components.backend import BackendConfig
 from components.classification import SegmentConfig
 from components.corpora.generated.config import GeneratedConfig, tiny
 from components.phases import Phase, TrainingConfig
 from components.separation import Part, RemixConfig, SeparationLossConfig
 from components.short_chunk_cnn import ShortChunkCNNConfig
 from components.spectrogram import MelConfig, SpectrogramConfig
+from components.spectrogram_transformer import SpectrogramTransformerConfig
 from components.unet import UNetConfig
 from study.command import Preset
-from study.trial import Recipe
+from study.unfold import BackendRecipe, Recipe
 
 DEMO_HOP_SAMPLES = 320
 DEMO_FRAMES = 128
+# The U-Net's share of the learning rate at the level "slow".
+SLOW = 0.1
 
 
 def _separation(num_steps: int, *, steps_per_epoch: int, batch_size: int = 4) -> TrainingConfig:
@@ -32,8 +36,16 @@ def _separation(num_steps: int, *, steps_per_epoch: int, batch_size: int = 4) ->
     )
 
 
-def _classification(num_epochs: int, *, validate_every: int, batch_size: int = 16) -> TrainingConfig:
-    phase = Phase(optimiser="adamw", learning_rate=4e-3, weight_decay=1e-2, schedule="one_cycle", num_epochs=num_epochs)
+def _classification(
+    num_epochs: int, *, learning_rate: float, validate_every: int, batch_size: int = 16
+) -> TrainingConfig:
+    phase = Phase(
+        optimiser="adamw",
+        learning_rate=learning_rate,
+        weight_decay=1e-2,
+        schedule="one_cycle",
+        num_epochs=num_epochs,
+    )
     return TrainingConfig(
         phases=(phase,),
         batch_size=batch_size,
@@ -41,6 +53,24 @@ def _classification(num_epochs: int, *, validate_every: int, batch_size: int = 1
         validate_every=validate_every,
         monitor="loss",
         better="lower",
+    )
+
+
+def _backend(network: BackendConfig, *, learning_rate: float) -> BackendRecipe:
+    alone = _classification(45, learning_rate=learning_rate, validate_every=15)
+    # A U-Net that learns is six times the work per step: shortened, so that such an arm is no longer than the others.
+    return _recipe(network, alone, _classification(8, learning_rate=learning_rate, validate_every=8))
+
+
+def _two_epochs(network: BackendConfig) -> BackendRecipe:
+    training = _classification(2, learning_rate=4e-3, validate_every=1, batch_size=8)
+    return _recipe(network, training, training)
+
+
+def _recipe(network: BackendConfig, frozen: TrainingConfig, learning: TrainingConfig) -> BackendRecipe:
+    slow = replace(learning, learning_rate_factors={"separator": SLOW})
+    return BackendRecipe(
+        network=network, training=frozen, finetuning={"frozen": frozen, "finetuned": learning, "slow": slow}
     )
 
 
@@ -53,15 +83,31 @@ DEMO = Preset(
         mel=MelConfig(num_bins=64),
         unet=UNetConfig().scaled(1 / 4),
         backends={
-            "cnn": ShortChunkCNNConfig(
-                widths=(8, 16, 32, 32, 32, 64, 64),
-                num_frames=DEMO_FRAMES,
-                num_mels=64,
-                last_pool=(2, 1),
-                # Not quite 600 steps: dropout and slow running statistics would cost more than they give.
-                dropout=0.0,
-                batch_norm_momentum=0.1,
-            )
+            "cnn": _backend(
+                ShortChunkCNNConfig(
+                    widths=(8, 16, 32, 32, 32, 64, 64),
+                    num_frames=DEMO_FRAMES,
+                    num_mels=64,
+                    last_pool=(2, 1),
+                    # Not quite 600 steps: dropout and slow running statistics would cost more than they give.
+                    dropout=0.0,
+                    batch_norm_momentum=0.1,
+                ),
+                learning_rate=4e-3,
+            ),
+            "ast": _backend(
+                SpectrogramTransformerConfig(
+                    num_frames=DEMO_FRAMES,
+                    num_mels=64,
+                    patch=(16, 8),
+                    width=64,
+                    num_blocks=6,
+                    num_heads=4,
+                    dropout=0.0,
+                    insertion_blocks=(5, 4, 3, 2, 1),
+                ),
+                learning_rate=1e-3,
+            ),
         },
         # Half a segment: the U-Net sees no further, and a step costs little more than half.
         separation_frames=DEMO_FRAMES // 2,
@@ -76,16 +122,11 @@ DEMO = Preset(
         ),
         separation_loss=SeparationLossConfig(sqrt_magnitude_weight=1.0),
         separation_training=dict.fromkeys(
-            ("vocals", "drums", "bass", "other", "multiple"), _separation(800, steps_per_epoch=100)
+            ("vocals", "drums", "bass", "other", "multiple"), _separation(700, steps_per_epoch=100)
         ),
         # The tiles of the evaluation are the places in training: a frozen U-Net sees each of them once.
         segments=SegmentConfig(grid_samples=DEMO_HOP_SAMPLES * DEMO_FRAMES, test_overlap=0.0),
-        classification_training=_classification(48, validate_every=16),
-        finetuning_training={
-            "frozen": _classification(48, validate_every=16),
-            # Six times the work per step: shortened, so that an arm of it is no longer than the others.
-            "finetuned": _classification(8, validate_every=8),
-        },
+        probe_frames=DEMO_FRAMES,
         adapters_initial_std=0.01,
     ),
 )
@@ -97,13 +138,24 @@ TINY = Preset(
         DEMO.recipe,
         unet=UNetConfig(channels=(2, 2, 2, 2, 2, 2), final_channels=2),
         separation_evaluation_frames=DEMO_FRAMES,
-        backends={"cnn": ShortChunkCNNConfig(widths=(2,) * 7, num_frames=DEMO_FRAMES, num_mels=64, last_pool=(2, 1))},
+        backends={
+            "cnn": _two_epochs(
+                ShortChunkCNNConfig(widths=(2,) * 7, num_frames=DEMO_FRAMES, num_mels=64, last_pool=(2, 1))
+            ),
+            "ast": _two_epochs(
+                SpectrogramTransformerConfig(
+                    num_frames=DEMO_FRAMES,
+                    num_mels=64,
+                    patch=(16, 8),
+                    width=8,
+                    num_blocks=6,
+                    num_heads=2,
+                    insertion_blocks=(5, 4, 3, 2, 1),
+                )
+            ),
+        },
         remix=replace(DEMO.recipe.remix, excerpt_s=3.0, excerpt_hop_s=3.0),
         separation_training=dict.fromkeys(DEMO.recipe.separation_training, _separation(4, steps_per_epoch=2)),
-        classification_training=_classification(2, validate_every=1, batch_size=8),
-        finetuning_training=dict.fromkeys(
-            DEMO.recipe.finetuning_training, _classification(2, validate_every=1, batch_size=8)
-        ),
         calibration_batches=1,
     ),
 )

@@ -26,11 +26,13 @@ class Answer:
     """What was measured: metric -> arm -> seed -> value; tag groups and separators likewise.
 
     Attributes:
+        probes: whether these are the linear probes of a study, or all its other runs.
         arms: the factors of each arm, in the order of the study.
         states: arm -> seed -> "done", "failed" or "pending".
     """
 
     task: str
+    probes: bool
     arms: Mapping[str, Mapping[str, str]]
     states: Mapping[str, Mapping[int, str]]
     metrics: Mapping[str, ByArm]
@@ -38,9 +40,11 @@ class Answer:
     separators: Mapping[str, ByArm]
 
     @classmethod
-    def read(cls, records: Records, runs: Iterable[Run], task: str, groups: Mapping[str, Sequence[str]]) -> "Answer":
-        """What the records hold of the planned runs of a task; `groups` names sets of tags."""
-        runs = [run for run in runs if run.factors["task"] == task]
+    def read(
+        cls, records: Records, runs: Iterable[Run], task: str, groups: Mapping[str, Sequence[str]], *, probes: bool
+    ) -> "Answer":
+        """What the records hold of the planned runs of a task, probes or all others; `groups` names sets of tags."""
+        runs = [r for r in runs if r.factors["task"] == task and (r.factors["scheme"] == "probe") == probes]
         planned = {(run.study, run.arm, run.seed, run.final_stage) for run in runs}
         rows = [row for row in records.read("runs").to_pylist() if _key(row) in planned]
         done = [row for row in rows if row["state"] == "done"]
@@ -48,6 +52,7 @@ class Answer:
         stages = records.read("stages", stages={stage for row in done for stage in row["stages"]})
         return cls(
             task=task,
+            probes=probes,
             arms={run.arm: run.factors for run in runs},
             states=_states(runs, rows),
             metrics={name: _by_arm(done, lambda row, name=name: dict(row["metrics"])[name]) for name in METRICS[task]},
@@ -69,8 +74,8 @@ class Answer:
 
     @property
     def baseline(self) -> str | None:
-        """The arm that the others are compared with: the bare backend, else the reference, if there is one."""
-        return next((name for name in ("bare", "reference") if name in self.arms), None)
+        """What the others are compared with: the bare backend, else the reference; of probes that of the mixture."""
+        return next((name for name in ("bare", "reference", "probe mixture") if name in self.arms), None)
 
 
 def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -115,8 +120,22 @@ def _separators(stages: pa.Table) -> dict[str, dict[str, dict[int, float]]]:
     return found
 
 
-def show(answer: Answer, console: Console, *, generated: bool = True) -> None:
-    """Tables and plain sentences; `generated`: whether the songs are."""
+def show(answer: Answer, console: Console) -> None:
+    """The tables of what was measured."""
+    if answer.probes:
+        _show_probes(answer, console)
+    else:
+        _show_runs(answer, console)
+
+
+def conclude(answer: Answer, console: Console, *, generated: bool = True) -> None:
+    """What the arms and the separators were, and how sure it is; `generated`: whether the songs are."""
+    _show_reference(answer, console)
+    _show_separators(answer, console)
+    console.print(_caution(answer, generated), highlight=False)
+
+
+def _show_runs(answer: Answer, console: Console) -> None:
     against = f"; then the difference to {answer.baseline}, paired by seed (seeds above it)" if answer.baseline else ""
     _say(console, f"\n[bold]{answer.task.capitalize()}[/]: mean ± sd over {_seeds(answer.num_seeds)}{against}")
     metrics = {METRICS[answer.task][name]: values for name, values in answer.metrics.items()}
@@ -125,9 +144,17 @@ def show(answer: Answer, console: Console, *, generated: bool = True) -> None:
         _say(console, "\n[bold]Groups of tags[/]: ROC-AUC, the mean over the group's tags")
         sources = {arm: factors["source"] for arm, factors in answer.arms.items()}
         console.print(_table(answer, answer.groups, {"pre-trained on": sources}), soft_wrap=True)
-    _show_reference(answer, console)
-    _show_separators(answer, console)
-    console.print(_caution(answer, generated), highlight=False)
+
+
+def _show_probes(answer: Answer, console: Console) -> None:
+    """What can be told before any network is finetuned."""
+    _say(
+        console,
+        f"\n[bold]Linear probe, {answer.task}[/]: what a logistic regression makes of what separators hear; mean ± sd "
+        f"over {_seeds(answer.num_seeds)} of them, then the difference to {answer.baseline} (seeds above it)",
+    )
+    name, title = next(iter(METRICS[answer.task].items()))
+    console.print(_table(answer, {**answer.groups, title: answer.metrics[name]}), soft_wrap=True)
 
 
 def _say(console: Console, text: str) -> None:

@@ -23,7 +23,8 @@ from study.records import Records, Run
 from study.site import default_storage
 from study.stage import StageGraph
 from study.store import Store
-from study.trial import Corpora, Recipe
+from study.unfold import Corpora, Recipe
+from study.weights import add_weights
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -82,7 +83,7 @@ class Command:
         self.store.check_writable()
         self.corpora = self._open_corpora()
         self.site = options.site(self.store.location, self.corpora.places)
-        self.recipe = replace(self.preset.recipe, arithmetic=options.arithmetic())
+        self.recipe = self._resolved(self.preset.recipe)
         self.runs = self.study.runs(self.recipe, self.corpora)
         self.graph = StageGraph(run.final_stage for run in self.runs)
         plan.check(self.graph, self.store, self.site)
@@ -151,8 +152,11 @@ class Command:
         for task in dict.fromkeys(run.arm.trial.task for run in self.runs):
             corpus = self.corpora.of(task)
             known = {name: tags for name, tags in groups.items() if task == "tagging" and {*tags} <= {*corpus.classes}}
-            found = answer.Answer.read(records, self._run_records(), task, known)
-            answer.show(found, self.console, generated=self._any_generated())
+            read = partial(answer.Answer.read, records, self._run_records(), task, known)
+            answers = [found for found in (read(probes=True), read(probes=False)) if found.arms]
+            for found in answers:
+                answer.show(found, self.console)
+            answer.conclude(answers[-1], self.console, generated=self._any_generated())
 
     def _any_generated(self) -> bool:
         return any(corpus.name.startswith("generated-") for corpus in self.corpora.by_kind.values())
@@ -197,6 +201,15 @@ class Command:
             )
             for run in self.runs
         ]
+
+    def _resolved(self, recipe: Recipe) -> Recipe:
+        """The recipe with the arithmetic that this site has, and the weights that the trials start from."""
+        recipe = replace(recipe, arithmetic=self.options.arithmetic())
+        names = {arm.trial.backend for arm in self.study.arms if arm.trial.weights == "imagenet"}
+        if not names:
+            return recipe
+        backends = [entry.network for name, entry in recipe.backends.items() if name in names]
+        return replace(recipe, weights=add_weights(self.store, self.options.imagenet_weights, backends))
 
     def _open_corpora(self) -> Corpora:
         tasks: list[Kind] = [arm.trial.task for arm in self.study.arms]

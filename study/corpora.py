@@ -12,7 +12,7 @@ from components.corpora.generated.config import GeneratedConfig, Kind
 from components.corpora.generated.corpora import Map, recipe_of, write_corpus
 from components.corpus import Corpus
 from study.identity import digest
-from study.trial import Corpora
+from study.unfold import Corpora
 
 Report = Callable[[str, int, int], None]
 

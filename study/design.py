@@ -6,8 +6,13 @@ from itertools import combinations, product
 from typing import Any
 
 from components.adapters import ALL_POINTS, without
+from components.probe import Feature
 from study.stage import Stage
-from study.trial import Corpora, Recipe, Trial, bare_trial, unfold
+from study.trial import Source, Trial, bare_trial, probe_trial
+from study.unfold import Corpora, Recipe, unfold
+
+# What a probe of a separator hears unless something else is asked for.
+DEFAULT: Sequence[Feature] = ("mixture", "estimates")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +30,12 @@ class Arm:
 def bare(reference: Trial) -> Arm:
     """The reference's backend alone."""
     return Arm(name="bare", trial=bare_trial(reference))
+
+
+def probes(reference: Trial, sources: Sequence[Source | None], features: Sequence[Feature] = DEFAULT) -> list[Arm]:
+    """Linear probes of what separators hear, by what they were trained on; None: of the mixture alone."""
+    trials = [probe_trial(reference, source, tuple(features) if source else ("mixture",)) for source in sources]
+    return [Arm(name=f"probe {trial.source or 'mixture'}", trial=trial) for trial in trials]
 
 
 def one_factor_off(reference: Trial, **levels: Sequence[Any]) -> list[Arm]:
@@ -60,7 +71,7 @@ def full_grid(reference: Trial, **levels: Sequence[Any]) -> list[Arm]:
 def leave_one_out(reference: Trial) -> list[Arm]:
     """The reference with all insertion points, and for each of them an arm without it."""
     reference = replace(reference, insertion=ALL_POINTS)
-    levels = [point.level for point in reversed(ALL_POINTS)]
+    levels = reversed(ALL_POINTS)
     arms = [
         Arm(name=f"insertion without level {level}", trial=replace(reference, insertion=without(level)))
         for level in levels

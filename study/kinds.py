@@ -3,51 +3,38 @@
     separation      a separator, from remixed songs
     classification  a bare backend on the target task
     finetuning      U-Net, adapters and backend together on the target task
+    probe           (probing.py) a linear model on what a separator hears
 
 Raise a kind's version whenever its results change; the tests pin the losses of a small run of each beside it.
 """
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 import torch
-from torch import nn
+from torch import Tensor
 
 from components.calibration import calibrate_batch_norm
 from components.checkpoint import state_from_bytes, state_to_bytes, weights_from_bytes, weights_to_bytes
-from components.classification import ClassificationObjective, SegmentConfig, TrackScores
+from components.classification import ClassificationObjective, SegmentConfig
 from components.classifier import Classifier, ClassifierConfig
 from components.corpus import Corpus
-from components.initialisation import initialise, part
-from components.joint import JointConfig, JointNetwork, initialise_joint
-from components.metrics import GenreScores, TaggingScores
+from components.initialisation import initialise, load_strictly, part
+from components.joint import JointConfig, JointNetwork, drawn_backend, initialise_joint
 from components.parameters import num_parameters
 from components.phases import TrainingConfig
 from components.separation import RemixConfig, SeparationLossConfig, SeparationObjective
 from components.separator import Separator, SeparatorConfig
-from components.training import Batch, Compute, Objective, Training
+from components.training import Batch, Objective, Training
+from components.vit_weights import backend_state
+from study.running import WEIGHTS, Arithmetic, Weights, compute, corpus_of, metrics_of, placed, score_tables
 from study.stage import StageKind, StageResult, StageRun
 
-WEIGHTS = "weights.safetensors"
 _log = logging.getLogger("study.stage")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arithmetic:
-    """How numbers are computed, as far as it gives a result its meaning; resolved before the identity is taken.
-
-    `batch_norm`: statistics of each worker's share of a batch, or of the whole batch (GPU only).
-    """
-
-    precision: Literal["float32", "bf16"] = "float32"
-    batch_norm: Literal["local", "synchronised"] = "local"
-
-    def __str__(self) -> str:
-        return f"{self.precision} arithmetic, {self.batch_norm} BatchNorm statistics"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +56,14 @@ class SeparationStage:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationStage:
-    """Configuration of a bare backend's stage."""
+    """Configuration of a bare backend's stage, which starts from `weights`, None: at random."""
 
     seed: int
     classifier: ClassifierConfig
     segments: SegmentConfig
     training: TrainingConfig
     arithmetic: Arithmetic
+    weights: Weights | None = field(default=None, metadata={"legacy": None})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +71,8 @@ class FinetuningStage:
     """Configuration of a joint network's stage.
 
     `unet`: whether the separator learns too. A random, frozen one first gets its BatchNorm statistics from
-    `calibration_batches` batches of training segments.
+    `calibration_batches` batches of training segments. `weights`: what the backend starts from where no stage trained
+    it.
     """
 
     seed: int
@@ -93,13 +82,14 @@ class FinetuningStage:
     training: TrainingConfig
     calibration_batches: int
     arithmetic: Arithmetic
+    weights: Weights | None = field(default=None, metadata={"legacy": None})
 
 
 def _separate(run: StageRun) -> StageResult:
     config: SeparationStage = run.stage.config
     network = Separator(config.separator)
     initialise(network, config.seed, "separator")
-    objective = _separation(_placed(network, run), _corpus(run), config)
+    objective = _separation(placed(network, run), corpus_of(run), config)
     training = _train(objective, config, run)
     metrics = _evaluated(lambda: objective.evaluate("test"), objective, config, run)
     return _result(training, metrics)
@@ -145,7 +135,9 @@ def _classify(run: StageRun) -> StageResult:
     config: ClassificationStage = run.stage.config
     network = Classifier(config.classifier)
     initialise(network.backend, config.seed, "backend")
-    return _train_classifier(_placed(network, run), config, run)
+    if config.weights is not None:
+        load_strictly(network.backend, _started(network.backend.state_dict(), config.classifier.backend, config, run))
+    return _train_classifier(placed(network, run), config, run)
 
 
 def _finetune(run: StageRun) -> StageResult:
@@ -153,14 +145,22 @@ def _finetune(run: StageRun) -> StageResult:
     network = JointNetwork(config.joint)
     parents = {role: weights_from_bytes(run.read(role, WEIGHTS)) for role in run.stage.parents}
     backend = part(parents["backend"], "backend") if "backend" in parents else None
+    if config.weights is not None:
+        backend = _started(drawn_backend(config.joint.backend, config.seed), config.joint.backend, config, run)
     initialise_joint(network, config.seed, separator=parents.get("separator"), backend=backend)
-    return _train_classifier(_placed(network, run), config, run, freeze_separator=config.unet == "frozen")
+    return _train_classifier(placed(network, run), config, run, freeze_separator=config.unet == "frozen")
+
+
+def _started(drawn: Mapping[str, Tensor], backend: Any, config: Any, run: StageRun) -> dict[str, Tensor]:
+    """A backend's drawn state with the weights that the configuration names; the head stays drawn."""
+    data = run.read_input(config.weights.sha256)
+    return {**drawn, **backend_state(data, config.weights.name, backend)}
 
 
 def _train_classifier(network: Any, config: Any, run: StageRun, *, freeze_separator: bool = False) -> StageResult:
     objective = ClassificationObjective(
         network,
-        _corpus(run),
+        corpus_of(run),
         segments=config.segments,
         freeze_separator=freeze_separator,
         memo_bytes=run.site.feature_memory_bytes,
@@ -170,8 +170,7 @@ def _train_classifier(network: Any, config: Any, run: StageRun, *, freeze_separa
     training = _train(objective, config, run)
     scores = _evaluated(lambda: objective.evaluate("test"), objective, config, run)
     measured = objective.measure(scores, "test")
-    metrics = {name: value for name, value in vars(measured).items() if name != "tags"}
-    return _result(training, metrics, _tables(objective.corpus, scores, measured))
+    return _result(training, metrics_of(measured), score_tables(objective.corpus, scores, measured))
 
 
 def _calibrate(network: JointNetwork, objective: ClassificationObjective, config: FinetuningStage) -> None:
@@ -189,7 +188,7 @@ def _calibrate(network: JointNetwork, objective: ClassificationObjective, config
 
 def _train(objective: Any, config: Any, run: StageRun) -> Training:
     """Trains to the end, from the last loop state if there is one; saves states and reports epochs on the way."""
-    training = Training(objective, config.training, seed=config.seed, compute=_compute(config, run))
+    training = Training(objective, config.training, seed=config.seed, compute=compute(config, run))
     if run.state is not None:
         training.load_state(state_from_bytes(run.state))
         _log.info("goes on at step %d of %d", training.position.step, training.num_steps)
@@ -216,33 +215,8 @@ def _report_epoch(training: Training, monitor: str, run: StageRun) -> None:
 
 def _evaluated(evaluate: Any, objective: Any, config: Any, run: StageRun) -> Any:
     objective.set_training(False)
-    with torch.no_grad(), _compute(config, run).autocast():
+    with torch.no_grad(), compute(config, run).autocast():
         return evaluate()
-
-
-def _compute(config: Any, run: StageRun) -> Compute:
-    arithmetic: Arithmetic = config.arithmetic
-    return Compute(
-        device=_device(run),
-        precision=arithmetic.precision,
-        synchronise_batch_norm=arithmetic.batch_norm == "synchronised",
-    )
-
-
-def _device(run: StageRun) -> str:
-    return "cuda" if run.site.resources_of(run.stage.kind.name).gpus_per_worker else "cpu"
-
-
-def _placed(network: nn.Module, run: StageRun) -> Any:
-    return network.to(_device(run), memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-
-
-def _corpus(run: StageRun) -> Corpus:
-    """The corpus on the stage's device; ValueError if the folder holds another one than the identity says."""
-    corpus = Corpus.open(run.corpus_path)
-    if corpus.digest != run.stage.corpus:
-        raise ValueError(f"{run.corpus_path} has the digest {corpus.digest}, the stage needs {run.stage.corpus}")
-    return corpus.to(_device(run))
 
 
 def _result(training: Training, metrics: dict[str, float], tables: dict[str, pa.Table] | None = None) -> StageResult:
@@ -262,26 +236,6 @@ def _result(training: Training, metrics: dict[str, float], tables: dict[str, pa.
     )
 
 
-def _tables(corpus: Corpus, scores: TrackScores, measured: TaggingScores | GenreScores) -> dict[str, pa.Table]:
-    num_tracks, num_classes = scores.probabilities.shape
-    targets = scores.targets if scores.targets.ndim == 2 else np.eye(num_classes)[scores.targets]
-    tables = {
-        "track_scores": pa.table(
-            {
-                "track": np.repeat(corpus.tracks["id"][scores.tracks], num_classes).tolist(),
-                "class": list(corpus.classes) * num_tracks,
-                "target": targets.astype(np.int8).ravel(),
-                "score": scores.probabilities.ravel(),
-            }
-        )
-    }
-    if isinstance(measured, TaggingScores):
-        rows = [{"class": tag.tag, "split": "test"} | vars(tag) for tag in measured.tags]
-        tables["tag_metrics"] = pa.Table.from_pylist([{k: v for k, v in row.items() if k != "tag"} for row in rows])
-    return tables
-
-
 SEPARATION = StageKind(name="separation", version=1, run=_separate, check=_check_separation)
-CLASSIFICATION = StageKind(name="classification", version=1, run=_classify, check=_check_classification)
-FINETUNING = StageKind(name="finetuning", version=1, run=_finetune, check=_check_finetuning)
-KINDS = (SEPARATION, CLASSIFICATION, FINETUNING)
+CLASSIFICATION = StageKind(name="classification", version=2, run=_classify, check=_check_classification)
+FINETUNING = StageKind(name="finetuning", version=2, run=_finetune, check=_check_finetuning)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from study.kinds import Arithmetic
+from study.running import Arithmetic
 from study.site import Resources, Site
 
 
@@ -29,6 +29,8 @@ class Options:
     """Folder of a tagging corpus. Default: generated."""
     genre_corpus: str | None = None
     """Folder of a genre corpus. Default: generated."""
+    imagenet_weights: str = ""
+    """File of a vision transformer's weights (.npz or .safetensors). Default: fetched from the hub that timm uses."""
     verify: bool = False
     """Read every corpus whole and compare it with its checksum first."""
     precision: Literal["auto", "float32", "bf16"] = "auto"

@@ -162,6 +162,7 @@ class StageRun:
         site: where and with what it runs; must not change the result's meaning.
         state: the last loop state that was saved for this stage, None at its first start.
         read_parent: (role, file name) -> the file of that parent's result.
+        read_input: SHA-256 -> a file that the study was given.
         save_state: keeps a loop state from which the stage can go on.
         report: tells progress to whoever watches.
     """
@@ -171,6 +172,7 @@ class StageRun:
     site: Any = None
     state: bytes | None = None
     read_parent: Callable[[str, str], bytes]
+    read_input: Callable[[str], bytes]
     save_state: Callable[[bytes], None]
     report: Callable[[dict[str, Any]], None]
 

@@ -1,6 +1,7 @@
 """The store: every stage's results and loop states; its done-markers are the truth about what remains to be done.
 
     store.json                                    format version
+    inputs/<sha256>                               a file that stages start from, such as weights trained elsewhere
     stages/<identity>/stage.json                  what the identity stands for
     stages/<identity>/attempts/<number>-<token>/  begun.json, state-<n>, the result's files, result.json
     stages/<identity>/done.json                   written last and only if absent: the attempt that counts, checksums
@@ -180,6 +181,16 @@ class Store:
         if name not in done.files:
             raise ValueError(f"stage {identity} has no file {name!r}; it has {sorted(done.files)}")
         return self.read_checked(f"{attempt_folder(identity, done.attempt)}/{name}", done.files[name].sha256)
+
+    def add_input(self, data: bytes) -> str:
+        """Keeps a file for every stage that asks for its SHA-256, which is returned."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        self.storage.create(f"inputs/{sha256}", data)
+        return sha256
+
+    def read_input(self, sha256: str) -> bytes:
+        """A file that was added; FileNotFoundError if it was not, ValueError if it is damaged."""
+        return self.read_checked(f"inputs/{sha256}", sha256)
 
     def read_checked(self, path: str, sha256: str) -> bytes:
         """A file's content; ValueError, naming the file, if its SHA-256 is another one."""

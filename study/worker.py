@@ -8,6 +8,7 @@ import os
 import pickle
 import platform
 import socket
+import time
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,7 @@ from study.stage_log import StageLog
 from study.store import Store
 
 LOST_WORKER_RETRIES = 3
+REPORT_EVERY_S = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +142,14 @@ def _plan(stage: Stage, store: Store, work: Work) -> dict[str, Any]:
 
 
 def _run(stage: Stage, store: Store, attempt: Attempt, work: Work, state: str | None) -> dict[str, Any]:
+    told_at = time.monotonic()
+
     def report(progress: dict[str, Any]) -> None:
-        ray.train.report({"stage": stage.identity, "state": "running", **progress})
+        # Whoever reports waits until Train's controller looks; several workers have to report equally often.
+        nonlocal told_at
+        if _num_workers() > 1 or time.monotonic() - told_at >= REPORT_EVERY_S:
+            ray.train.report({"stage": stage.identity, "state": "running", **progress})
+            told_at = time.monotonic()
 
     run = StageRun(
         stage=stage,
@@ -149,6 +157,7 @@ def _run(stage: Stage, store: Store, attempt: Attempt, work: Work, state: str | 
         site=work.site,
         state=None if state is None else store.read_state(state),
         read_parent=lambda role, name: store.read(stage.parents[role].identity, name),
+        read_input=store.read_input,
         save_state=attempt.save_state if _rank() == 0 else lambda state: None,
         report=report,
     )

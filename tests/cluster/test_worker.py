@@ -12,12 +12,13 @@ from toy_kinds import TOLD, journal, toy
 from components.checkpoint import weights_from_bytes
 from experiments.presets import TINY
 from study.corpora import open_corpora
-from study.kinds import WEIGHTS
+from study.running import WEIGHTS
 from study.site import Resources, Site
 from study.stage import StageRun
 from study.stage_log import log_path
 from study.store import Store
-from study.trial import Trial, unfold
+from study.trial import Trial, bare_trial
+from study.unfold import unfold
 
 pytestmark = pytest.mark.cluster
 TWO = Resources(num_workers=2)
@@ -33,8 +34,7 @@ def draws(folder: Path) -> dict[tuple[int, int], tuple[int, int]]:
 
 def test_two_workers_train_one_stage_on_the_draws_of_one(run, tmp_path):
     corpora = open_corpora(["tagging"], {}, TINY.generated, tmp_path / "corpora", lambda *progress: None)
-    bare = Trial(source=None, scheme=None, insertion=None, unet=None)
-    stage = dataclasses.replace(unfold(bare, 0, TINY.recipe, corpora), kind=TOLD)
+    stage = dataclasses.replace(unfold(bare_trial(Trial()), 0, TINY.recipe, corpora), kind=TOLD)
 
     progress = run([stage], default_resources=TWO, corpora=corpora.places, checkpoint_every_s=0.0)
 
@@ -53,7 +53,8 @@ def test_two_workers_train_one_stage_on_the_draws_of_one(run, tmp_path):
     result = TOLD.run(
         StageRun(
             stage=stage, corpus_path=corpora.places[stage.corpus], site=alone,
-            read_parent=lambda role, name: b"", save_state=lambda state: None, report=lambda progress: None,
+            read_parent=lambda role, name: b"", read_input=lambda sha256: b"",
+            save_state=lambda state: None, report=lambda progress: None,
         )
     )  # fmt: skip
     assert draws(tmp_path) == draws(tmp_path / "alone") != {}

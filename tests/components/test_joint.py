@@ -6,18 +6,21 @@ from itertools import chain, combinations
 import pytest
 import torch
 
-from components.adapters import ALL_POINTS, NO_POINTS, AdapterConfig, InsertionPoint, finest
+from components.adapters import AdapterConfig, InsertionPoint, finest, points_of
 from components.calibration import calibrate_batch_norm
 from components.classifier import Classifier, ClassifierConfig
 from components.initialisation import initialise, part
 from components.joint import JointConfig, JointNetwork, initialise_joint
 from components.parameters import num_parameters
 from components.separator import Separator, SeparatorConfig
-from components.short_chunk_cnn import ShortChunkCNNConfig
+from components.short_chunk_cnn import CNN_INSERTION_POINTS, ShortChunkCNNConfig
 from components.spectrogram import MelConfig, SpectrogramConfig, log_magnitude
+from components.spectrogram_transformer import SpectrogramTransformerConfig
 from components.unet import UNetConfig
 
+ALL = AdapterConfig(points=CNN_INSERTION_POINTS)
 SMALL = JointConfig(
+    adapters=ALL,
     separator=SeparatorConfig(
         sources=("vocals", "drums"),
         unet=UNetConfig(num_sources=2).scaled(1 / 8),
@@ -25,7 +28,11 @@ SMALL = JointConfig(
     ),
     backend=ShortChunkCNNConfig(num_frames=128, last_pool=(2, 2), num_classes=3).scaled(1 / 16),
 )
-SUBSETS = list(chain.from_iterable(combinations(ALL_POINTS, number) for number in range(6)))
+AST = SpectrogramTransformerConfig(
+    num_frames=128, patch=(16, 16), width=8, num_heads=2, num_blocks=6, insertion_blocks=(5, 4, 3, 2, 1), num_classes=3
+)
+SMALL_AST = replace(SMALL, backend=AST, adapters=AdapterConfig(points=AST.insertion_points))
+SUBSETS = list(chain.from_iterable(combinations(CNN_INSERTION_POINTS, number) for number in range(6)))
 
 
 def joint(config=SMALL, seed=0, **states):
@@ -54,7 +61,22 @@ def waveform():
 def test_counts_are_the_papers(num_sources, everything):
     sources = ("vocals", "other", "drums", "bass")[:num_sources]
     config = SeparatorConfig(sources=sources, unet=UNetConfig(num_sources=num_sources))
-    assert num_parameters(JointNetwork(JointConfig(separator=config, backend=ShortChunkCNNConfig()))) == everything
+    assert num_parameters(joint_on_no_device(config, ShortChunkCNNConfig())) == everything
+
+
+@pytest.mark.parametrize(("num_sources", "everything"), [(1, 96_104_251), (4, 96_694_942)])
+def test_counts_with_a_transformer_are_the_papers(num_sources, everything):
+    sources = ("vocals", "other", "drums", "bass")[:num_sources]
+    config = SeparatorConfig(sources=sources, unet=UNetConfig(num_sources=num_sources))
+    network = joint_on_no_device(config, SpectrogramTransformerConfig())
+    assert num_parameters(network) == everything
+    assert num_parameters(network.adapters) == 6_393_600
+
+
+def joint_on_no_device(separator, backend):
+    adapters = AdapterConfig(points=backend.insertion_points)
+    with torch.device("meta"):
+        return JointNetwork(JointConfig(separator=separator, backend=backend, adapters=adapters))
 
 
 def test_parameters_stand_under_the_names_of_their_parts():
@@ -62,14 +84,14 @@ def test_parameters_stand_under_the_names_of_their_parts():
     assert prefixes == {"separator.unet", "adapters", "backend"}
 
 
-@pytest.mark.parametrize("initial_std", [0.0, None])
-def test_only_with_neither_adapters_nor_estimates_it_is_the_bare_backend(initial_std):
-    network = joint(replace(SMALL, adapters=AdapterConfig(initial_std=initial_std)))
+@pytest.mark.parametrize("initialisation", ["zero", "random"])
+def test_only_with_neither_adapters_nor_estimates_it_is_the_bare_backend(initialisation):
+    network = joint(replace(SMALL, adapters=replace(ALL, initialisation=initialisation)))
     calibrate_batch_norm(network.separator, [waveform()])
     expected = bare()(waveform())
     assert not torch.allclose(network(waveform()), expected, atol=1e-3)
     network.backend.state_dict()[network.backend.first_convolution][:, :-1] = 0
-    assert torch.allclose(network(waveform()), expected, atol=1e-5) == (initial_std == 0.0)
+    assert torch.allclose(network(waveform()), expected, atol=1e-5) == (initialisation == "zero")
 
 
 @pytest.mark.parametrize("points", SUBSETS)
@@ -123,7 +145,8 @@ def test_a_state_that_does_not_fit_is_refused_by_its_first_tensor():
 
 
 def test_arms_of_one_seed_share_their_draws():
-    everything, finest_only = joint().state_dict(), joint(replace(SMALL, adapters=AdapterConfig(points=finest(1))))
+    one = AdapterConfig(points=points_of(finest(1), CNN_INSERTION_POINTS))
+    everything, finest_only = joint().state_dict(), joint(replace(SMALL, adapters=one))
     for name, tensor in finest_only.state_dict().items():
         assert torch.equal(tensor, everything[name])
     backend = part(everything, "backend")
@@ -133,17 +156,48 @@ def test_arms_of_one_seed_share_their_draws():
     )
 
 
-@pytest.mark.parametrize("points", [ALL_POINTS, NO_POINTS])
-def test_every_parameter_has_a_gradient_under_autocast(points):
-    network = joint(replace(SMALL, adapters=AdapterConfig(points=points))).train()
+VARIANTS = {
+    "cnn": SMALL,
+    "no points": replace(SMALL, adapters=AdapterConfig(points=())),
+    "concatenation": replace(SMALL, adapters=replace(ALL, fusion="concatenation")),
+    "estimates": replace(SMALL, inputs="estimates"),
+    "ast": SMALL_AST,
+    "ast, concatenation": replace(SMALL_AST, adapters=replace(SMALL_AST.adapters, fusion="concatenation")),
+}
+
+
+@pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
+def test_every_parameter_has_a_gradient_under_autocast(config):
+    network = joint(config).train()
     with torch.autocast("cpu", torch.bfloat16):
         loss = network(waveform()).square().mean()
     loss.backward()
     assert [name for name, x in network.named_parameters() if x.grad is None or not x.grad.isfinite().all()] == []
 
 
-def test_float64():
-    network = joint()
+@pytest.mark.parametrize("levels", [(0,), (1, 3), (4,)])
+def test_without_estimates_only_what_the_adapters_hear_learns(levels):
+    adapters = AdapterConfig(points=points_of(levels, CNN_INSERTION_POINTS))
+    network = joint(replace(SMALL, inputs="mixture", adapters=adapters)).train()
+    features = network.features(waveform())
+    assert torch.equal(features.log_mel, bare().features(waveform()).log_mel)
+    network.classify(features).square().mean().backward()
+    heard = {name for name, x in network.named_parameters() if x.grad is not None}
+    assert heard == {name for name, x in network.named_parameters() if x.requires_grad}
+    assert any(name.startswith(f"separator.unet.decoder.{max(levels)}.") for name in heard)
+    assert not any(name.startswith(f"separator.unet.decoder.{max(levels) + 1}.") for name in heard)
+
+
+def test_inputs_are_the_channels_of_the_backend():
+    x = waveform()
+    both = joint().features(x).log_mel
+    assert torch.equal(joint(replace(SMALL, inputs="estimates")).features(x).log_mel, both[:, :2])
+    assert torch.equal(joint(replace(SMALL, inputs="mixture")).features(x).log_mel, both[:, 2:])
+
+
+@pytest.mark.parametrize("config", [SMALL, SMALL_AST])
+def test_float64(config):
+    network = joint(config)
     expected = network(waveform())
     exact = network.double()(waveform().double())
     assert exact.dtype == torch.float64
@@ -155,6 +209,9 @@ def test_float64():
     [
         ({"backend": replace(SMALL.backend, in_channels=3)}, "backend.in_channels is 3"),
         ({"mel": MelConfig(num_bins=64)}, "mel.num_bins 64"),
+        ({"inputs": "mixture", "adapters": AdapterConfig(points=())}, "would not be heard at all"),
+        ({"adapters": replace(ALL, initialisation="patch-kernel")}, "ShortChunkCNNConfig has no patches"),
+        ({"backend": replace(AST, insertion_blocks=(4, 3, 2, 1, 0))}, "no insertion point level 0 -> block 5"),
         ({"adapters": AdapterConfig(points=(InsertionPoint(level=5, block=0),))}, "level 5 -> block 0"),
         ({"backend": ShortChunkCNNConfig(widths=(4, 4), num_frames=96)}, "96 frames cannot be halved"),
     ],

@@ -14,7 +14,7 @@ CONFIG = TrainingConfig(phases=(PHASE,), batch_size=4, max_epochs=10, monitor="l
 
 def rates(phase, num_steps, steps_per_epoch=4):
     """The learning rate of each step."""
-    optimiser = make_optimiser(phase, [nn.Parameter(torch.zeros(2))])
+    optimiser = make_optimiser(phase, [("x", nn.Parameter(torch.zeros(2)))])
     schedule = make_schedule(phase, optimiser, steps_per_epoch)
     found = []
     for _ in range(num_steps):
@@ -54,7 +54,7 @@ class TestOptimisers:
     def test_each_is_torchs_own(self, name, reference):
         ours, theirs = (nn.Parameter(torch.linspace(-1, 1, 5)) for _ in range(2))
         optimisers = (
-            make_optimiser(replace(PHASE, optimiser=name, weight_decay=0.1), [ours]),
+            make_optimiser(replace(PHASE, optimiser=name, weight_decay=0.1), [("ours", ours)]),
             reference([theirs], lr=0.1, weight_decay=0.1),
         )
         for step in range(3):
@@ -66,9 +66,32 @@ class TestOptimisers:
     def test_sgd_is_plain_under_every_schedule(self):
         for schedule in ("constant", "step_decay", "one_cycle"):
             phase = replace(PHASE, optimiser="sgd", schedule=schedule)
-            optimiser = make_optimiser(phase, [nn.Parameter(torch.zeros(1))])
+            optimiser = make_optimiser(phase, [("x", nn.Parameter(torch.zeros(1)))])
             make_schedule(phase, optimiser, 4)
             assert optimiser.param_groups[0]["momentum"] == 0
+
+
+class TestLearningRateFactors:
+    @pytest.mark.parametrize("schedule", ["constant", "step_decay", "one_cycle"])
+    def test_a_part_follows_the_schedule_at_its_own_rate(self, schedule):
+        phase = replace(PHASE, schedule=schedule, decay=0.5, decay_every_steps=2)
+        parameters = [(name, nn.Parameter(torch.zeros(1))) for name in ("separator.x", "backend.x", "separators.x")]
+        optimiser = make_optimiser(phase, parameters, {"separator": 0.1})
+        scheduler = make_schedule(phase, optimiser, 4)
+        for step, expected in enumerate(rates(phase, 12)):
+            rest, part = optimiser.param_groups
+            assert (rest["lr"], part["lr"]) == pytest.approx((expected, 0.1 * expected)), step
+            optimiser.step()
+            scheduler.step()
+        assert [len(group["params"]) for group in optimiser.param_groups] == [2, 1]
+
+    def test_a_name_that_nothing_stands_under_is_refused(self):
+        with pytest.raises(ValueError, match="names 'adapters'; no parameter that learns stands under it"):
+            make_optimiser(PHASE, [("backend.x", nn.Parameter(torch.zeros(1)))], {"adapters": 2.0})
+
+    def test_a_factor_that_is_not_positive_is_refused(self):
+        with pytest.raises(ValueError, match=r"learning_rate_factors\['separator'\] is 0"):
+            replace(CONFIG, learning_rate_factors={"separator": 0.0})
 
 
 class TestStepsPerEpoch:

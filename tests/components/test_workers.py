@@ -11,8 +11,10 @@ import pytest
 import torch
 import torch.distributed as dist
 from tiny import (
+    BACKEND,
     REMIX,
     SEGMENT,
+    TRANSFORMER,
     ToyObjective,
     adam,
     joint,
@@ -24,6 +26,7 @@ from tiny import (
 )
 
 from components import workers
+from components.backend import BackendConfig
 from components.checkpoint import state_from_bytes, state_to_bytes
 from components.classification import ClassificationObjective, SegmentConfig
 from components.corpus import Corpus
@@ -40,6 +43,13 @@ class Still(SeparationObjective):
         super().set_training(False)
 
 
+class StillJoint(ClassificationObjective):
+    """The whole joint network learns, without dropout and with BatchNorm as it is in evaluation."""
+
+    def set_training(self, training: bool) -> None:
+        super().set_training(False)
+
+
 class Broken(ToyObjective):
     """The second worker's loss becomes infinite, though no gradient does."""
 
@@ -50,6 +60,11 @@ class Broken(ToyObjective):
 def still(folder: Path) -> Still:
     corpus = Corpus.open(folder / "songs")
     return Still(separator(), corpus, num_frames=64, remix=REMIX, loss=SeparationLossConfig())
+
+
+def still_joint(folder: Path, backend: BackendConfig) -> StillJoint:
+    corpus = Corpus.open(folder / "tags")
+    return StillJoint(lively(joint(backend=backend), corpus), corpus, segments=SegmentConfig())
 
 
 def finetuning(folder: Path) -> ClassificationObjective:
@@ -102,6 +117,8 @@ def everything(folder: Path) -> dict[str, Any]:
         "buffer": drifted.running_mean.tolist(),
         "toy gradients": gradients(ToyObjective(norm=False)),
         "separation gradients": gradients(still(folder)),
+        "joint CNN gradients": gradients(still_joint(folder, BACKEND)),
+        "joint transformer gradients": gradients(still_joint(folder, TRANSFORMER)),
     }
     found["dropout seed"] = torch.initial_seed()
     separating, classifying = still(folder), finetuning(folder)
@@ -172,7 +189,7 @@ class TestTogether:
     def test_shares_are_equal_disjoint_and_whole(self, together):
         assert [found["share"] for found in together] == [[4, 6, 8], [5, 7, 9]]
 
-    @pytest.mark.parametrize("of", ["toy", "separation"])
+    @pytest.mark.parametrize("of", ["toy", "separation", "joint CNN", "joint transformer"])
     def test_gradients_are_those_of_one_worker_at_the_same_global_batch(self, alone, together, of):
         expected = alone[f"{of} gradients"]
         assert max(gradient.abs().max() for gradient in expected.values()) > 1e-3

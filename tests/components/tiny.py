@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from components.adapters import AdapterConfig
+from components.backend import BackendConfig
 from components.calibration import calibrate_batch_norm
 from components.classifier import Classifier, ClassifierConfig
 from components.corpus import Corpus
@@ -18,6 +20,7 @@ from components.separation import RemixConfig, SeparationLossConfig, SeparationO
 from components.separator import Separator, SeparatorConfig
 from components.short_chunk_cnn import ShortChunkCNNConfig
 from components.spectrogram import SpectrogramConfig
+from components.spectrogram_transformer import SpectrogramTransformerConfig
 from components.streams import torch_generator
 from components.training import Batch, Objective, Training
 from components.unet import UNetConfig
@@ -29,6 +32,9 @@ NUM_FRAMES = 64
 SPECTROGRAM = SpectrogramConfig()
 SEGMENT = SPECTROGRAM.num_samples(NUM_FRAMES)
 BACKEND = ShortChunkCNNConfig(widths=(2,) * 7, num_frames=NUM_FRAMES, last_pool=(1, 2), dropout=0.0, num_classes=3)
+TRANSFORMER = SpectrogramTransformerConfig(
+    num_frames=NUM_FRAMES, width=6, num_heads=2, num_blocks=6, insertion_blocks=(5, 4, 3, 2, 1), num_classes=3
+)
 STEMS = ("mixture", "drums", "bass", "other", "vocals")
 ALL_SOURCES = ("vocals", "other", "drums", "bass")
 TAGS = ("slow", "loud", "sung")
@@ -98,10 +104,9 @@ def classifier(seed: int = 0, backend: ShortChunkCNNConfig = BACKEND) -> Classif
     return network
 
 
-def joint(
-    seed: int = 0, sources: tuple[str, ...] = ("vocals",), backend: ShortChunkCNNConfig = BACKEND
-) -> JointNetwork:
-    network = JointNetwork(JointConfig(separator=separator_config(sources), backend=backend))
+def joint(seed: int = 0, sources: tuple[str, ...] = ("vocals",), backend: BackendConfig = BACKEND) -> JointNetwork:
+    adapters = AdapterConfig(points=backend.insertion_points)
+    network = JointNetwork(JointConfig(separator=separator_config(sources), backend=backend, adapters=adapters))
     initialise_joint(network, seed)
     return network
 

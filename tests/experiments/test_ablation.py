@@ -31,11 +31,12 @@ def test_the_reference_is_the_issues():
 
 def test_the_arms_are_bare_the_reference_and_one_factor_off():
     trials = {arm.name: arm.trial for arm in ablation.study.arms}
-    assert list(trials)[:4] == ["bare", "reference", "source=none", "source=drums"]
+    probes = ["probe mixture", "probe none", "probe vocals", "probe drums"]
+    assert list(trials)[:8] == [*probes, "bare", "reference", "source=none", "source=drums"]
     assert trials["bare"].is_bare and trials["reference"] == ablation.reference
     for name, trial in trials.items():
         changed = [factor for factor, level in trial.factors.items() if level != ablation.reference.factors[factor]]
-        assert name in ("bare", "reference") or changed == [name.split("=")[0]]
+        assert name in ("bare", "reference", *probes) or changed == [name.split("=")[0]]
     assert len(ablation.study.seeds) >= 2
 
 

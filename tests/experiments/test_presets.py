@@ -1,6 +1,7 @@
 """Presets fit the generated corpora that they name, for every trial that a study can ask for."""
 
 import dataclasses
+from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
 
@@ -18,15 +19,30 @@ from experiments.presets import PRESETS
 from study.command import Preset
 from study.identity import digest
 from study.stage import StageGraph
-from study.trial import Corpora, Trial, bare_trial, unfold
+from study.trial import Trial, bare_trial, probe_trial
+from study.unfold import Corpora, unfold
 
 TASKS = ("tagging", "genre")
+BACKENDS = ("cnn", "ast")
 SOURCES = ("none", "bass", "drums", "other", "vocals", "multiple")
 TRIALS = [
-    Trial(task=task, source=source, scheme=scheme, insertion=points, unet=unet)
-    for task, source, scheme, points, unet in product(
-        TASKS, SOURCES, ("two-stage", "three-stage"), (ALL_POINTS, NO_POINTS, finest(1)), ("frozen", "finetuned")
+    Trial(task=task, backend=backend, source=source, scheme=scheme, insertion=points, unet=unet)
+    for task, backend, source, scheme, points, unet in product(
+        TASKS, BACKENDS, SOURCES, ("two-stage", "three-stage"), (ALL_POINTS, finest(1)), ("frozen", "finetuned", "slow")
     )
+]
+REFERENCE = TRIALS[0]
+VARIANTS = [
+    replace(REFERENCE, insertion=NO_POINTS),
+    replace(REFERENCE, fusion="concatenation"),
+    replace(REFERENCE, adapters="zero"),
+    replace(REFERENCE, backend="ast", adapters="patch-kernel"),
+    replace(REFERENCE, inputs="mixture"),
+    replace(REFERENCE, inputs="estimates"),
+]
+PROBES = [
+    probe_trial(replace(REFERENCE, task=task), source, ("mixture", "estimates") if source else ("mixture",))
+    for task, source in product(TASKS, (None, *SOURCES))
 ]
 
 
@@ -64,10 +80,12 @@ def test_the_demo_and_something_tiny_are_there():
 @preset
 def test_every_trial_unfolds(preset):
     corpora = corpora_of(preset)
-    trials = [*TRIALS, *map(bare_trial, TRIALS)]
+    trials = [*TRIALS, *VARIANTS, *PROBES, *map(bare_trial, TRIALS)]
     graph = StageGraph(unfold(trial, seed, preset.recipe, corpora) for trial in trials for seed in (0, 1))
-    # By seed: a separator for each source but "none", a backend for each task, and each trial's joint network.
-    assert len(graph) == 2 * (len(SOURCES) - 1 + len(TASKS) + len(TRIALS))
+    # By seed: a separator for each source but "none", a backend for each task, each trial's joint network, each probe.
+    by_seed = len(SOURCES) - 1 + len(TASKS) * len(BACKENDS) + len(TRIALS) + len(VARIANTS) + len(PROBES)
+    # The mixture's probe, of which there is one for each task, has no seed.
+    assert len(graph) == 2 * by_seed - len(TASKS)
 
 
 def test_presets_share_no_stage():
@@ -80,27 +98,32 @@ def test_presets_share_no_stage():
 @preset
 def test_segments_and_excerpts_fit_the_songs(preset):
     recipe, song = preset.recipe, preset.generated.song_s * SAMPLE_RATE
-    for frames in (recipe.separation_frames, *(backend.num_frames for backend in recipe.backends.values())):
+    for frames in (recipe.separation_frames, *(backend.network.num_frames for backend in recipe.backends.values())):
         assert recipe.spectrogram.num_samples(frames) <= song
     segment = recipe.spectrogram.num_samples(recipe.separation_frames)
     assert segment <= recipe.remix.excerpt_s * SAMPLE_RATE <= song
 
 
+def trainings(recipe):
+    return [training for entry in recipe.backends.values() for training in (entry.training, *entry.finetuning.values())]
+
+
 @preset
 def test_an_epoch_has_a_batch_at_least_and_a_validation(preset):
     recipe, num_train = preset.recipe, preset.generated.num_train
-    for training in (recipe.classification_training, *recipe.finetuning_training.values()):
+    for training in trainings(recipe):
         assert training.resolve_steps_per_epoch(num_train) >= 1
         # One schedule serves both tasks, and no other validation metric belongs to both.
         assert (training.monitor, training.better) == ("loss", "lower")
-    for training in (recipe.classification_training, *recipe.finetuning_training.values()):
+    for training in trainings(recipe):
         assert all(phase.num_epochs >= training.validate_every for phase in training.phases)
     assert all(training.steps_per_epoch for training in recipe.separation_training.values())
 
 
 @preset
-def test_networks_can_be_built_and_hear_a_segment(preset):
-    stage = unfold(TRIALS[0], 0, preset.recipe, corpora_of(preset))
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_networks_can_be_built_and_hear_a_segment(preset, backend):
+    stage = unfold(replace(REFERENCE, backend=backend), 0, preset.recipe, corpora_of(preset))
     network = JointNetwork(stage.config.joint).eval()
     with torch.no_grad():
         logits = network(torch.zeros(1, stage.config.joint.num_samples))
@@ -112,9 +135,10 @@ def test_tiny_is_smaller_than_the_demo_in_everything_that_costs_time():
     assert max(tiny.recipe.unet.channels) < min(demo.recipe.unet.channels)
     for name in ("num_songs", "num_train", "num_validation", "num_test", "song_s"):
         assert getattr(tiny.generated, name) < getattr(demo.generated, name)
-    for trained in ("separation_training", "finetuning_training"):
-        for level, training in getattr(tiny.recipe, trained).items():
-            assert training.num_epochs <= getattr(demo.recipe, trained)[level].num_epochs
+    for name, training in tiny.recipe.separation_training.items():
+        assert training.num_epochs <= demo.recipe.separation_training[name].num_epochs
+    for short, long in zip(trainings(tiny.recipe), trainings(demo.recipe), strict=True):
+        assert short.num_epochs <= long.num_epochs
 
 
 def test_presets_cannot_be_changed_by_accident():

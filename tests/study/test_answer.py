@@ -10,7 +10,7 @@ from rich.console import Console
 from toy_stages import toy_run, toy_stage
 
 from study import answer as answer_module
-from study.answer import Answer, show
+from study.answer import Answer, conclude, show
 from study.records import Records, Run
 from study.stage import StageKind, StageResult
 from study.store import Store
@@ -87,12 +87,13 @@ def records(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def answer(records):
-    return Answer.read(records, RUNS, "tagging", TAGS)
+    return Answer.read(records, RUNS, "tagging", TAGS, probes=False)
 
 
 def text_of(answer: Answer, columns: int = 100, **options) -> str:
     console = Console(file=io.StringIO(), width=columns)
-    show(answer, console, **options)
+    show(answer, console)
+    conclude(answer, console, **options)
     return console.file.getvalue()
 
 
@@ -198,9 +199,35 @@ def test_separators_against_the_mixture(answer):
 
 
 def test_a_study_reads_its_own_runs_only(records):
-    only = Answer.read(records, [run_of("bare", 0)], "tagging", {})
+    only = Answer.read(records, [run_of("bare", 0)], "tagging", {}, probes=False)
     assert only.metrics["roc_auc"] == {"bare": {0: 0.8}} and only.num_seeds == 1 and only.groups == {}
-    assert Answer.read(records, RUNS, "genre", {}).arms == {}
+    assert Answer.read(records, RUNS, "genre", {}, probes=False).arms == {}
+
+
+def test_probes_stand_in_a_table_of_their_own_against_the_mixtures(tmp_path):
+    store, runs = Store(tmp_path), []
+    for place, (arm, source, values) in enumerate(
+        [("probe mixture", "-", (0.6, 0.6)), ("probe vocals", "vocals", (0.7, 0.74)), ("bare", "-", (0.9, 0.9))]
+    ):
+        for seed, value in enumerate(values):
+            stage = toy_stage(seed=seed, learning_rate=100 + place)
+            result = StageResult(metrics={"roc_auc": value, "pr_auc": 0.5}, tables={"tag_metrics": tag_metrics(value)})
+            store.begin(stage).finish(result)
+            factors = {"task": "tagging", "source": source, "scheme": "-" if arm == "bare" else "probe"}
+            identity = stage.identity
+            run = Run(study="toy", arm=arm, seed=seed, factors=factors, final_stage=identity, stages=(identity,))
+            runs.append(run)
+    records = Records(store)
+    records.rebuild()
+    records.write_runs(runs)
+    probes, others = (Answer.read(records, runs, "tagging", TAGS, probes=probes) for probes in (True, False))
+    assert (list(probes.arms), probes.baseline) == (["probe mixture", "probe vocals"], "probe mixture")
+    assert list(others.arms) == ["bare"]
+    text = text_of(probes)
+    assert "Linear probe, tagging" in text and "bare" not in text
+    (row,) = [line for line in text.splitlines() if line.startswith("probe vocals")]
+    # The groups, then all tags.
+    assert row.split()[2::5] == ["0.740", "0.620", "0.720"] and row.count("+0.120 (2/2)") == 3
 
 
 @pytest.mark.parametrize(
@@ -234,7 +261,7 @@ def test_only_generated_songs_are_called_generated(answer):
 
 def test_nothing_done_is_shown_too(tmp_path):
     store = Store(tmp_path)
-    empty = Answer.read(Records(store), RUNS, "tagging", TAGS)
+    empty = Answer.read(Records(store), RUNS, "tagging", TAGS, probes=False)
     assert row_of(text_of(empty), "bare").split() == ["bare", "missing", "missing"]
 
 

@@ -147,6 +147,7 @@ SITE_OPTIONS = {
     "storage": None,
     "tagging_corpus": None,
     "verify": True,
+    "imagenet_weights": "/nowhere/unused.npz",
 }
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from toy_study import REFERENCE, corpora_in_name, recipe
 
-from components.adapters import ALL_POINTS, NO_POINTS, InsertionPoint, finest, without
-from study.design import Arm, Study, bare, full_grid, leave_one_out, one_factor_off
+from components.adapters import ALL_POINTS, NO_POINTS, finest, without
+from study.design import Arm, Study, bare, full_grid, leave_one_out, one_factor_off, probes
 from study.stage import StageGraph
 from study.trial import bare_trial
 
@@ -19,7 +19,7 @@ def names(arms: list[Arm]) -> list[str]:
 def test_one_factor_off_has_the_reference_and_one_arm_for_each_level():
     arms = one_factor_off(REFERENCE, source=["none", "drums"], scheme=["three-stage"], insertion=[NO_POINTS, finest(1)])
     assert names(arms) == [
-        *("reference", "source=none", "source=drums", "scheme=three-stage", "insertion=none", "insertion=4-1")
+        *("reference", "source=none", "source=drums", "scheme=three-stage", "insertion=none", "insertion=4")
     ]
     assert arms[0].trial == REFERENCE
     for arm in arms[1:]:
@@ -34,14 +34,21 @@ def test_a_level_that_is_the_references_own_is_refused_however_it_is_written():
         one_factor_off(REFERENCE, insertion=[tuple(reversed(ALL_POINTS))])
 
 
+def test_probes_are_named_by_what_the_separator_was_trained_on():
+    arms = probes(REFERENCE, sources=[None, "none", "vocals"], features=("estimates",))
+    assert names(arms) == ["probe mixture", "probe none", "probe vocals"]
+    assert [arm.trial.probe for arm in arms] == [("mixture",), ("estimates",), ("estimates",)]
+    assert all(arm.trial.scheme == "probe" and arm.trial.task == REFERENCE.task for arm in arms)
+
+
 @pytest.mark.parametrize("design", [one_factor_off, full_grid])
 def test_unknown_factors_and_levels_are_refused(design):
-    with pytest.raises(ValueError, match=r"no factor 'colour'; there are: task, backend, source, scheme, insertion"):
+    with pytest.raises(ValueError, match=r"no factor 'colour'; there are: task, backend, weights, source, scheme"):
         design(REFERENCE, colour=["red"])
     with pytest.raises(ValueError, match=r"Trial\.source is 'guitar'"):
         design(REFERENCE, source=["guitar"])
-    with pytest.raises(ValueError, match=r"no insertion point level 9 -> block 9"):
-        design(REFERENCE, insertion=[(InsertionPoint(level=9, block=9),)])
+    with pytest.raises(ValueError, match="no insertion point has level 9"):
+        design(REFERENCE, insertion=[(9,)])
     with pytest.raises(ValueError, match=r"a bare backend .* has no scheme"):
         design(REFERENCE, source=[None])
 
@@ -61,7 +68,7 @@ def test_full_grid_is_every_combination():
 def test_leave_one_out_has_all_points_and_each_missing_once():
     arms = leave_one_out(replace(REFERENCE, insertion=NO_POINTS))
     assert arms[0].trial == REFERENCE and len(arms) == 1 + len(ALL_POINTS)
-    assert {arm.trial.insertion for arm in arms[1:]} == {without(point.level) for point in ALL_POINTS}
+    assert {arm.trial.insertion for arm in arms[1:]} == {without(level) for level in ALL_POINTS}
     assert arms[1].name == "insertion without level 4"
     with pytest.raises(ValueError, match=r"a bare backend .* has no insertion"):
         leave_one_out(bare_trial(REFERENCE))

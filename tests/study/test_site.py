@@ -8,7 +8,7 @@ from toy_study import REFERENCE, corpora_in_name, recipe
 from study.identity import canonical, to_json
 from study.options import Options, corpora_folder
 from study.site import Resources, Site, default_storage
-from study.trial import unfold
+from study.unfold import unfold
 
 
 def test_resources_by_kind_and_for_all_others():

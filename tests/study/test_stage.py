@@ -191,6 +191,7 @@ def test_a_run_reads_files_of_its_parents_only():
         stage=stage,
         corpus_path="/corpus",
         read_parent=lambda role, name: f"{role}/{name}".encode(),
+        read_input=lambda sha256: sha256.encode(),
         save_state=lambda state: None,
         report=lambda progress: None,
     )

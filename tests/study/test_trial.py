@@ -9,15 +9,20 @@ from typing import Any
 import pytest
 from toy_study import DIGESTS, REFERENCE, corpora_in_name, recipe
 
-from components.adapters import ALL_POINTS, NO_POINTS, InsertionPoint, finest, only
+from components.adapters import ALL_POINTS, NO_POINTS, finest, only, without
 from components.separation import Part
 from study.identity import canonical
-from study.kinds import KINDS, Arithmetic
+from study.kinds import CLASSIFICATION, FINETUNING, SEPARATION
+from study.probing import PROBE
+from study.running import Arithmetic, Weights
 from study.stage import Stage
-from study.trial import Trial, bare_trial, level_name, unfold
+from study.trial import Trial, bare_trial, level_name, probe_trial
+from study.unfold import unfold
 
 THREE_STAGE = replace(REFERENCE, scheme="three-stage")
 RANDOM = replace(REFERENCE, source="none")
+AST = replace(REFERENCE, backend="ast")
+PROBED = probe_trial(REFERENCE, "none", ("mixture", "estimates"))
 
 
 def unfolded(trial: Trial = REFERENCE, *, seed: int = 0, **changes: Any) -> Stage:
@@ -28,10 +33,12 @@ def unfolded(trial: Trial = REFERENCE, *, seed: int = 0, **changes: Any) -> Stag
 GOLDEN = {
     "separation vocals": "b606dcd0ec7f8369a51d3a60a7ade3cf469248bb94a76c60699e1a91f56a351c",
     "separation multiple": "6cdbfa7bcde13f745a9f8ce59dcc0d42418b77d0b418a717e20086d096199949",
-    "bare": "f88b86480ce9eeb4dbdf32568deb4f0f64a630c42ada2f8322142ad32b0865e6",
-    "two-stage": "7f33d89af62170b8af2fcbb74328518f7bfbe14ba1feeaf8635678f1772ae52b",
-    "three-stage": "3cfa7d53f48e8562fc7be68866aff0c09f2678fd8e713000818285d4cbdfb21d",
-    "random": "bdb0b772eafb9d6bc428e33d6921c09028f95eb6453992a2e88acb86fa36bf1c",
+    "bare": "a6daaefb3e67d396ba78e3d98ac7a00dac38fa1bdec510d315f82d76a4209026",
+    "two-stage": "011cd173c05540945db1a28c740363ee76d8a298d083cc960df859dee9e3a987",
+    "three-stage": "532cb2de8e82c3a4cf9d4a5c1a3bd0fa0ba9dd7f90b4ee740479cd837efd9a24",
+    "random": "93f59851f98a320c26dadd9f83ae27aefb57f98b16e00fa613422fd2a8f0e13b",
+    "transformer": "84206a17938b68895e7b5f39218d067b1c587db9c634709cec2675c7f530359f",
+    "probe": "a4efa500806b56cc18884837743e036111772c61ea912ccf2afcdaaf9598ec2b",
 }
 
 
@@ -44,6 +51,8 @@ def test_golden_identities():
         "two-stage": two,
         "three-stage": three,
         "random": unfolded(RANDOM),
+        "transformer": unfolded(AST),
+        "probe": unfolded(PROBED),
     }
     assert {name: stage.identity for name, stage in found.items()} == GOLDEN
 
@@ -93,7 +102,12 @@ def _other(value: Any) -> Any:
 
 CONFIGS = {
     stage.kind.name: stage
-    for stage in (unfolded(), unfolded().parents["separator"], unfolded(THREE_STAGE).parents["backend"])
+    for stage in (
+        unfolded(),
+        unfolded().parents["separator"],
+        unfolded(THREE_STAGE).parents["backend"],
+        unfolded(PROBED),
+    )
 }
 ALTERATIONS = [
     pytest.param(stage, config, id=f"{kind}{path}")
@@ -103,7 +117,7 @@ ALTERATIONS = [
 
 
 def test_there_is_a_configuration_of_every_kind():
-    assert set(CONFIGS) == {kind.name for kind in KINDS}
+    assert set(CONFIGS) == {kind.name for kind in (SEPARATION, CLASSIFICATION, FINETUNING, PROBE)}
 
 
 def with_config(stage: Stage, config: Any) -> Stage:
@@ -126,7 +140,7 @@ def test_the_walk_reaches_every_configuration():
         *("SeparationStage", "SeparatorConfig", "UNetConfig", "SpectrogramConfig", "RemixConfig", "Part"),
         *("SeparationLossConfig", "TrainingConfig", "Phase", "Arithmetic"),
         *("ClassificationStage", "ClassifierConfig", "ShortChunkCNNConfig", "MelConfig", "SegmentConfig"),
-        *("FinetuningStage", "JointConfig", "AdapterConfig", "InsertionPoint"),
+        *("FinetuningStage", "JointConfig", "AdapterConfig", "InsertionPoint", "ProbeStage", "ProbeConfig"),
     }
 
 
@@ -202,6 +216,12 @@ def test_the_schemes_share_the_separator():
     assert unfolded().parents["separator"] == unfolded(THREE_STAGE).parents["separator"]
 
 
+def test_one_separator_serves_both_backends_and_the_probe():
+    separator = unfolded().parents["separator"]
+    for trial in (AST, probe_trial(REFERENCE, "vocals", ("estimates",)), replace(REFERENCE, task="genre")):
+        assert unfolded(trial).parents["separator"] == separator
+
+
 def test_the_bare_arm_is_the_three_stage_schemes_backend():
     assert unfolded(bare_trial(REFERENCE)) == unfolded(THREE_STAGE).parents["backend"]
 
@@ -257,18 +277,21 @@ def test_the_order_of_insertion_points_is_no_level():
         ({"scheme": "four-stage"}, r"Trial\.scheme is 'four-stage'; allowed: two-stage, three-stage"),
         ({"task": "captioning"}, r"Trial\.task is 'captioning'; allowed: tagging, genre"),
         ({"task": None}, r"Trial\.task is None"),
-        ({"backend": "ast2"}, r"Trial\.backend is 'ast2'; allowed: cnn"),
+        ({"backend": "ast2"}, r"Trial\.backend is 'ast2'; allowed: cnn, ast"),
+        ({"weights": "audioset"}, r"Trial\.weights is 'audioset'; allowed: random, imagenet"),
+        ({"fusion": "product"}, r"Trial\.fusion is 'product'; allowed: sum, concatenation"),
+        ({"adapters": "ones"}, r"Trial\.adapters is 'ones'; allowed: random, zero, patch-kernel"),
+        ({"inputs": "noise"}, r"Trial\.inputs is 'noise'; allowed: estimates and mixture, mixture, estimates"),
+        ({"separators": "borrowed"}, r"Trial\.separators is 'borrowed'; allowed: per seed, shared"),
+        ({"probe": ("mixture",)}, r"Trial\.probe is .*; a trial with a U-Net has no probe"),
+        ({"scheme": "probe"}, r"Trial\.backend is 'cnn'; a probe has no backend"),
         ({"unet": "thawed"}, r"Trial\.unet is 'thawed'; allowed: frozen, finetuned"),
-        (
-            {"insertion": (InsertionPoint(level=5, block=0),)},
-            r"no insertion point level 5 -> block 0; there are: level",
-        ),
+        ({"insertion": (5,)}, r"no insertion point has level 5; there are: 0, 1, 2, 3, 4"),
         ({"insertion": ALL_POINTS[:1] * 2}, "a point twice"),
         ({"insertion": None}, r"Trial\.insertion is None; a trial with a U-Net needs one"),
         ({"scheme": None}, r"Trial\.scheme is None; a trial with a U-Net needs one"),
         ({"source": None}, r"a bare backend \(source None\) has no scheme"),
-        ({"source": None, "scheme": None, "unet": None}, r"a bare backend \(source None\) has no insertion"),
-        ({"source": None, "scheme": None, "insertion": None}, r"a bare backend \(source None\) has no unet"),
+        ({"source": None, "scheme": None}, r"a bare backend \(source None\) has no insertion"),
     ],
 )
 def test_impossible_trials_are_refused_with_the_reason(changes, message):
@@ -295,13 +318,81 @@ def test_levels_have_names_to_read():
     assert [level_name("insertion", points) for points in (ALL_POINTS, NO_POINTS, finest(2))] == [
         "all",
         "none",
-        "4-1 3-2",
+        "4 3",
     ]
-    assert bare_trial(REFERENCE).factors == {
-        "task": "tagging",
-        "backend": "cnn",
-        "source": "-",
-        "scheme": "-",
-        "insertion": "-",
-        "unet": "-",
-    }
+    given = {"task": "tagging", "backend": "cnn", "weights": "random"}
+    assert bare_trial(REFERENCE).factors == dict.fromkeys(REFERENCE.factors, "-") | given
+    assert PROBED.factors == dict.fromkeys(REFERENCE.factors, "-") | {
+        "task": "tagging", "source": "none", "scheme": "probe", "separators": "per seed", "probe": "mixture estimates",
+    }  # fmt: skip
+
+
+def test_a_probe_has_the_separators_of_the_other_runs_and_draws_nothing_else():
+    probe = unfolded(probe_trial(REFERENCE, "vocals", ("mixture", "estimates")), seed=1)
+    assert probe.parents["separator"] == unfolded(seed=1).parents["separator"]
+    assert probe.config.seed == 0 and probe.config.calibration_batches == 0
+    assert unfolded(PROBED, seed=1).config.seed == 1 and unfolded(PROBED).config.calibration_batches > 0
+    mixture = probe_trial(REFERENCE, None, ("mixture",))
+    assert unfolded(mixture, seed=0) == unfolded(mixture, seed=1)
+
+
+def test_a_mixture_has_no_estimates_to_probe():
+    with pytest.raises(ValueError, match=r"Trial\.probe is \('maps',\); without a separator"):
+        probe_trial(REFERENCE, None, ("maps",))
+
+
+def test_shared_separators_are_those_of_one_seed():
+    shared = replace(REFERENCE, separators="shared")
+    assert unfolded(shared, seed=3).parents["separator"] == unfolded(REFERENCE, seed=0).parents["separator"]
+    assert unfolded(shared, seed=0) == unfolded(REFERENCE, seed=0)
+    assert shared.factors["separators"] == "shared"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fusion": "concatenation"},
+        {"adapters": "zero"},
+        {"inputs": "mixture"},
+        {"inputs": "estimates"},
+        {"unet": "slow"},
+        {"unet": "finetuned"},
+        {"insertion": without(2)},
+        {"weights": "imagenet"},
+    ],
+)
+@pytest.mark.parametrize("reference", [REFERENCE, AST])
+def test_each_level_is_another_joint_network_after_the_same_separator(reference, change):
+    if change.get("weights") == "imagenet" and reference.backend == "cnn":
+        pytest.skip("there are none for it")
+    weights = Weights(name="vit.npz", sha256="ab" * 32)
+    other, before = unfolded(replace(reference, **change), weights=weights), unfolded(reference)
+    assert other != before and other.parents == before.parents
+
+
+def test_adapters_enter_the_blocks_that_the_backend_says():
+    for trial, blocks in ((REFERENCE, {2: 3, 3: 2}), (AST, {2: 3, 3: 2})):
+        points = unfolded(replace(trial, insertion=(3, 2))).config.joint.adapters.points
+        assert {point.level: point.block for point in points} == blocks
+
+
+def test_weights_belong_to_the_stage_that_starts_from_them():
+    weights = Weights(name="vit.npz", sha256="ab" * 32)
+    trial = replace(AST, weights="imagenet", scheme="three-stage")
+    three = unfolded(trial, weights=weights)
+    assert three.config.weights is None and three.parents["backend"].config.weights == weights
+    assert unfolded(replace(trial, scheme="two-stage"), weights=weights).config.weights == weights
+    other = replace(weights, sha256="cd" * 32)
+    assert unfolded(trial, weights=other).parents["backend"] != three.parents["backend"]
+
+
+def test_weights_that_do_not_exist_are_refused():
+    with pytest.raises(ValueError, match="'imagenet'; there are none for backend 'cnn'"):
+        unfolded(replace(REFERENCE, weights="imagenet"))
+    with pytest.raises(ValueError, match=r"'imagenet', but Recipe\.weights names no file"):
+        unfolded(replace(AST, weights="imagenet"))
+
+
+def test_a_patch_kernel_needs_patches():
+    with pytest.raises(ValueError, match="'patch-kernel'; ShortChunkCNNConfig has no patches"):
+        unfolded(replace(REFERENCE, adapters="patch-kernel"))

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from components.phases import Phase, TrainingConfig
 from components.separation import RemixConfig, SeparationLossConfig
 from components.short_chunk_cnn import ShortChunkCNNConfig
 from components.spectrogram import SpectrogramConfig
+from components.spectrogram_transformer import SpectrogramTransformerConfig
 from components.unet import UNetConfig
 from study.design import Arm, Study, bare, one_factor_off
 from study.site import Site
 from study.stage import Stage, StageResult, StageRun
-from study.trial import Corpora, Recipe, Trial
+from study.trial import Trial
+from study.unfold import BackendRecipe, Corpora, Recipe
 
 STEMS = ("mixture", "drums", "bass", "other", "vocals")
 TAGS = ("slow", "loud", "sung")
@@ -46,9 +49,12 @@ def recipe(**changes: Any) -> Recipe:
     backend = ShortChunkCNNConfig(
         widths=(2, 2, 2, 2, 2, 4, 8), num_frames=NUM_FRAMES, last_pool=(1, 2), dropout=0.2, batch_norm_momentum=0.5
     )
+    transformer = SpectrogramTransformerConfig(
+        num_frames=NUM_FRAMES, patch=(16, 16), width=4, num_heads=2, num_blocks=6, insertion_blocks=(5, 4, 3, 2, 1)
+    )
     fields: dict[str, Any] = {
         "unet": unet,
-        "backends": {"cnn": backend},
+        "backends": {"cnn": toy_backend(backend), "ast": toy_backend(transformer)},
         "separation_frames": NUM_FRAMES,
         "remix": RemixConfig(excerpt_s=0.75, excerpt_hop_s=0.25),
         "separation_loss": SeparationLossConfig(sqrt_magnitude_weight=1.0),
@@ -56,19 +62,23 @@ def recipe(**changes: Any) -> Recipe:
             ("bass", "drums", "other", "vocals", "multiple"), _training("loss", "lower", keep="last")
         ),
         "segments": SegmentConfig(grid_samples=SEGMENT // 2),
-        "classification_training": _training("roc_auc", "higher"),
-        "finetuning_training": dict.fromkeys(("frozen", "finetuned"), _training("roc_auc", "higher")),
+        "probe_frames": NUM_FRAMES,
         "adapters_initial_std": 0.01,
         "calibration_batches": 2,
     }
     return Recipe(**{**fields, **changes})
 
 
-def genre_recipe() -> Recipe:
-    training = _training("accuracy", "higher")
-    return recipe(
-        classification_training=training, finetuning_training=dict.fromkeys(("frozen", "finetuned"), training)
+def toy_backend(network: Any, monitor: str = "roc_auc", **changes: Any) -> BackendRecipe:
+    training = _training(monitor, "higher", **changes)
+    slow = replace(training, learning_rate_factors={"separator": 0.1})
+    return BackendRecipe(
+        network=network, training=training, finetuning={"frozen": training, "finetuned": training, "slow": slow}
     )
+
+
+def genre_recipe() -> Recipe:
+    return recipe(backends={"cnn": toy_backend(recipe().backends["cnn"].network, "accuracy")})
 
 
 def corpora_in_name(folder: str = "/nowhere", **digests: str) -> Corpora:
@@ -145,6 +155,7 @@ class Bench:
         self.site = Site(storage="", corpora=self.places, **site)
         self.results: dict[str, StageResult] = {}
         self.reports: list[dict[str, Any]] = []
+        self.inputs: dict[str, bytes] = {}
 
     def result(self, stage: Stage) -> StageResult:
         """The result of a stage; its parents are run first."""
@@ -161,6 +172,7 @@ class Bench:
             corpus_path=self.site.corpora.get(stage.corpus, "/nowhere"),
             site=self.site,
             state=state,
+            read_input=self.inputs.__getitem__,
             read_parent=lambda role, name: self.results[stage.parents[role].identity].files[name],
             save_state=save_state,
             report=self.reports.append,

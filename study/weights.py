@@ -1,0 +1,27 @@
+"""Weights that were trained elsewhere: from a file or the hub into the store, where every worker finds them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from components.backend import BackendConfig
+from components.spectrogram_transformer import SpectrogramTransformerConfig
+from components.vit_weights import HUB_NAME, backend_state, fetch
+from study.running import Weights
+from study.store import Store
+
+
+def add_weights(store: Store, place: str, backends: Iterable[BackendConfig]) -> Weights:
+    """Puts a file of ImageNet weights into the store, "": the hub's, once it is known to fit all of the backends.
+
+    Raises:
+        ValueError: naming the first tensor that does not fit, or the hub is out of reach.
+        FileNotFoundError: there is no such file.
+    """
+    path = Path(place).expanduser() if place else fetch()
+    if not path.is_file():
+        raise FileNotFoundError(f"--imagenet-weights {place}: there is no such file")
+    data, name = path.read_bytes(), path.name if place else f"{HUB_NAME}/{path.name}"
+    for backend in backends:
+        if isinstance(backend, SpectrogramTransformerConfig):
+            backend_state(data, name, backend)
+    return Weights(name=name, sha256=store.add_input(data))

@@ -1,0 +1,91 @@
+"""A probe's stage: what it is given, chooses and leaves."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from toy_study import REFERENCE, TAGS, Bench, genre_recipe, open_all, recipe, write_corpora
+
+from components.checkpoint import weights_from_bytes
+from study.derive import check_result
+from study.running import WEIGHTS
+from study.stage import Stage, StageResult
+from study.trial import probe_trial
+from study.unfold import unfold
+
+TRIALS = {
+    "mixture": probe_trial(REFERENCE, None, ("mixture",)),
+    "random": probe_trial(REFERENCE, "none", ("mixture", "estimates")),
+    "vocals": probe_trial(REFERENCE, "vocals", ("mixture", "estimates", "maps")),
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return write_corpora(tmp_path_factory.mktemp("corpora"))
+
+
+@pytest.fixture(scope="module")
+def bench(folders):
+    torch.set_num_threads(1)
+    return Bench(folders)
+
+
+@pytest.fixture(scope="module")
+def stages(folders) -> dict[str, Stage]:
+    return {name: unfold(trial, 0, recipe(), open_all(folders)) for name, trial in TRIALS.items()}
+
+
+def without_durations(result: StageResult) -> list[dict]:
+    return [{name: value for name, value in row.items() if name != "duration_s"} for row in result.epochs]
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_the_regularisation_that_is_best_on_the_validation_split_is_taken(name, bench, stages):
+    result = bench.result(stages[name])
+    check_result(result)
+    strengths = stages[name].config.probe.inverse_regularisations
+    assert [row["inverse_regularisation"] for row in result.epochs] == list(strengths)
+    scores = [row["roc_auc"] for row in result.epochs]
+    assert result.metrics["validation_roc_auc"] == max(scores)
+    assert result.metrics["inverse_regularisation"] == strengths[scores.index(max(scores))]
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_the_kept_weights_give_the_scores(name, bench, stages):
+    result = bench.result(stages[name])
+    learned = weights_from_bytes(result.files[WEIGHTS])
+    assert learned["weights"].shape == (len(TAGS), result.metrics["num_features"])
+    assert all(tensor.isfinite().all() for tensor in learned.values())
+    scores = np.reshape(result.tables["track_scores"]["score"].to_pylist(), (8, len(TAGS)))
+    assert ((scores > 0) & (scores < 1)).all()
+
+
+def test_features_are_counted(bench, stages):
+    num_features = {name: bench.result(stages[name]).metrics["num_features"] for name in TRIALS}
+    assert num_features == {"mixture": 2 * 128, "random": 2 * 2 * 128, "vocals": 2 * 2 * 128 + 2 * 6 * 2}
+
+
+def test_run_again_it_gives_the_same_bits(bench, stages, folders):
+    other = Bench(folders)
+    other.results = bench.results
+    for name in TRIALS:
+        first, second = bench.result(stages[name]), other.run(stages[name])
+        assert dict(first.files) == dict(second.files) and dict(first.tables) == dict(second.tables)
+        assert without_durations(first) == without_durations(second)
+
+
+def test_progress_is_told_over_all_splits(bench, stages):
+    bench.result(stages["random"])
+    bench.reports.clear()
+    bench.run(stages["random"])
+    assert bench.reports == [{"step": step, "num_steps": 3} for step in (1, 2, 3)]
+
+
+def test_genres_are_probed_too(bench, folders):
+    trial = probe_trial(replace(REFERENCE, task="genre"), "none", ("mixture", "estimates"))
+    result = bench.result(unfold(trial, 0, genre_recipe(), open_all(folders)))
+    check_result(result)
+    assert set(result.metrics) >= {"accuracy", "balanced_accuracy", "validation_accuracy"}
+    assert "tag_metrics" not in result.tables
