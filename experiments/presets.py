@@ -89,7 +89,7 @@ DEMO = Preset(
                     num_frames=DEMO_FRAMES,
                     num_mels=64,
                     last_pool=(2, 1),
-                    # Not quite 600 steps: dropout and slow running statistics would cost more than they give.
+                    # Little more than 500 steps: dropout and slow running statistics would cost more than they give.
                     dropout=0.0,
                     batch_norm_momentum=0.1,
                 ),
@@ -122,7 +122,7 @@ DEMO = Preset(
         ),
         separation_loss=SeparationLossConfig(sqrt_magnitude_weight=1.0),
         separation_training=dict.fromkeys(
-            ("vocals", "drums", "bass", "other", "multiple"), _separation(700, steps_per_epoch=100)
+            ("vocals", "drums", "bass", "other", "multiple"), _separation(800, steps_per_epoch=100)
         ),
         # The tiles of the evaluation are the places in training: a frozen U-Net sees each of them once.
         segments=SegmentConfig(grid_samples=DEMO_HOP_SAMPLES * DEMO_FRAMES, test_overlap=0.0),
