@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +25,6 @@ from components.corpus_format import (
     TABLE_FILE,
     WAVEFORM_FILE,
     Manifest,
-    canonical_json,
     table_digest,
 )
 
@@ -81,10 +79,6 @@ class Corpus:
     def __len__(self) -> int:
         """The number of tracks."""
         return len(self.tracks["id"])
-
-    def made_by(self, recipe: Mapping[str, Any]) -> bool:
-        """Whether this is what `recipe` prepares."""
-        return canonical_json(self.manifest.recipe) == canonical_json(recipe)
 
     def verify(self) -> None:
         """Read the whole waveform and compare its digest; ValueError if it changed after it was written."""

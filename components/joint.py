@@ -103,16 +103,18 @@ def initialise_joint(
     network: JointNetwork,
     seed: int,
     *,
+    separator_seed: int | None = None,
     separator: Mapping[str, Tensor] | None = None,
     backend: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Gives every parameter its first value.
 
-    `separator` is a trained `Separator`'s state, `backend` a trained bare backend's; None: drawn by the seed. Either
-    way the backend starts from one with a single input channel: runs with and without a separator share their draws.
+    `separator` is a trained `Separator`'s state, `backend` a trained bare backend's; None: drawn by the seed, the
+    separator by its own if it has one. Either way the backend starts from one with a single input channel: runs with
+    and without a separator share their draws.
     """
     if separator is None:
-        initialise(network.separator, seed, "separator")
+        initialise(network.separator, seed if separator_seed is None else separator_seed, "separator")
     else:
         load_strictly(network.separator, separator)
     first, config = network.backend.first_convolution, network.config

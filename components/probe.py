@@ -4,11 +4,10 @@ Each track becomes the mean and the standard deviation over time of its log-mel,
 maps; logistic regression on the standardised features does the rest. Nothing of the separator learns.
 """
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -18,9 +17,24 @@ from torch import Tensor, nn
 from components import workers
 from components.corpus import Corpus
 from components.separator import Separation, Separator, SeparatorConfig
-from components.spectrogram import MelConfig, MelFilterbank, Spectrogram, SpectrogramConfig, log_magnitude
+from components.spectrogram import (
+    MelConfig,
+    MelFilterbank,
+    Spectrogram,
+    SpectrogramConfig,
+    full_precision,
+    log_magnitude,
+)
 
 Feature = Literal["mixture", "estimates", "maps"]
+
+
+def checked_features(features: Sequence[str]) -> tuple[Feature, ...]:
+    """The features in one order; ValueError for none, an unknown one, or one given twice."""
+    known = get_args(Feature)
+    if isinstance(features, str) or not features or len(set(features)) != len(features) or not {*features} <= {*known}:
+        raise ValueError(f"features is {features!r}; give some of {known}, each once")
+    return tuple(feature for feature in known if feature in features)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +52,8 @@ class ProbeConfig:
     inverse_regularisations: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 
     def __post_init__(self) -> None:
-        if not self.features or len(set(self.features)) != len(self.features):
-            raise ValueError(f"ProbeConfig.features is {self.features}; give some, each once")
+        # One set of features is one configuration, in whatever order it was written.
+        object.__setattr__(self, "features", checked_features(self.features))
         if not self.inverse_regularisations or min(self.inverse_regularisations) <= 0:
             raise ValueError(f"inverse_regularisations is {self.inverse_regularisations}; give positive ones")
         if (self.separator is None) != (self.features == ("mixture",)):
@@ -66,8 +80,10 @@ class ProbeNetwork(nn.Module):
 
     def forward(self, waveform: Float[Tensor, "batch sample"]) -> Float[Tensor, "batch 2 feature"]:
         """Means over time of each feature and of its square."""
-        moments = [torch.stack([x.mean(dim=1), x.square().mean(dim=1)], dim=1) for x in self._features(waveform)]
-        return torch.cat(moments, dim=2).float()
+        # Not in bf16, whose squares are too rough to leave a deviation.
+        parts = [full_precision(part) for part in self._features(waveform)]
+        moments = [torch.stack([x.mean(dim=1), x.square().mean(dim=1)], dim=1) for x in parts]
+        return torch.cat(moments, dim=2)
 
     def _features(self, waveform: Tensor) -> Iterator[Float[Tensor, "batch frame feature"]]:
         separation = None if self.separator is None else self.separator(waveform)
@@ -75,7 +91,7 @@ class ProbeNetwork(nn.Module):
         of_separator: dict[Feature, Callable[[Separation], list[Tensor]]] = {
             "estimates": lambda heard: [self._log_mel(x) for x in heard.estimate_magnitude.unbind(dim=1)],
             # Over frequency the mean is taken: what is asked is what sounds, not how high.
-            "maps": lambda heard: [x.mean(dim=3).transpose(1, 2) for x in heard.maps.values()],
+            "maps": lambda heard: [full_precision(x).mean(dim=3).transpose(1, 2) for x in heard.maps.values()],
         }
         for feature in self.config.features:
             if feature == "mixture":
@@ -125,7 +141,7 @@ class LinearProbe:
     def fit(
         cls, features: Float[np.ndarray, "track feature"], targets: np.ndarray, inverse_regularisation: float
     ) -> "LinearProbe":
-        """`targets`: 0 or 1 of each tag, or the index of each track's genre."""
+        """`targets`: 0 or 1 of each tag, both of which every tag has, or the index of each track's genre."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.multiclass import OneVsRestClassifier
         from sklearn.preprocessing import StandardScaler
@@ -136,16 +152,13 @@ class LinearProbe:
         if targets.ndim == 2:
             model = OneVsRestClassifier(model)
         # As many threads as the stage has been given, and so the same bits wherever it has as many.
-        with threadpool_limits(torch.get_num_threads()), warnings.catch_warnings():
-            # A tag that no training track has is predicted never; the scores on the test split tell.
-            warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
+        with threadpool_limits(torch.get_num_threads()):
             model.fit(scaler.transform(features), targets)
         return cls(mean=scaler.mean_, scale=scaler.scale_, model=model)  # pyright: ignore[reportArgumentType]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What it has learned, by name: a row of weights and an offset for each class."""
-        models = getattr(self.model, "estimators_", [self.model])
-        learned = [model for model in models if hasattr(model, "coef_")]
+        learned = getattr(self.model, "estimators_", [self.model])
         return {
             "mean": self.mean,
             "scale": self.scale,

@@ -8,11 +8,10 @@ resized bilinearly to the grid of patches; the classes' head is left out.
 import io
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 from torch.nn import functional
@@ -84,15 +83,27 @@ def _resized_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
 
 def _read(data: bytes, name: str) -> dict[str, Tensor]:
     """Tensors by timm's names."""
+    readers = {".safetensors": load, ".npz": _arrays}
+    suffix = Path(name).suffix.lower()
+    if suffix not in readers:
+        raise ValueError(f"{name} is neither .npz nor .safetensors")
     try:
-        if name.endswith(".safetensors"):
-            return load(data)
-        if name.endswith(".npz"):
-            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                return {tensor: torch.from_numpy(array.copy()) for tensor, array in _renamed(dict(arrays), name)}
-    except (SafetensorError, BadZipFile, ValueError) as error:
+        found = readers[suffix](data)
+    except Exception as error:  # whatever a torn or foreign file makes of the libraries
         raise ValueError(f"{name} cannot be read as weights of a vision transformer: {error}") from error
-    raise ValueError(f"{name} is neither .npz nor .safetensors")
+    if suffix == ".npz":
+        found = {tensor: torch.from_numpy(array.copy()) for tensor, array in _renamed(found, name)}
+    for tensor, value in found.items():
+        if not value.isfinite().all():
+            raise ValueError(f"{name}: {tensor!r} has values that are not finite")
+    return found
+
+
+def _arrays(data: bytes) -> dict[str, np.ndarray]:
+    if not is_zipfile(io.BytesIO(data)):
+        raise ValueError("it is no .npz archive")
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def _renamed(arrays: _Arrays, file: str) -> Iterator[tuple[str, np.ndarray]]:

@@ -28,12 +28,14 @@ class Answer:
     Attributes:
         probes: whether these are the linear probes of a study, or all its other runs.
         arms: the factors of each arm, in the order of the study.
+        finals: arm -> seed -> the final stage of a run that is done; seeds that share one count once.
         states: arm -> seed -> "done", "failed" or "pending".
     """
 
     task: str
     probes: bool
     arms: Mapping[str, Mapping[str, str]]
+    finals: Mapping[str, Mapping[int, str]]
     states: Mapping[str, Mapping[int, str]]
     metrics: Mapping[str, ByArm]
     groups: Mapping[str, ByArm]
@@ -54,6 +56,7 @@ class Answer:
             task=task,
             probes=probes,
             arms={run.arm: run.factors for run in runs},
+            finals=_by_arm(done, lambda row: row["final_stage"]),
             states=_states(runs, rows),
             metrics={name: _by_arm(done, lambda row, name=name: dict(row["metrics"])[name]) for name in METRICS[task]},
             groups={name: _group(tags, done, members) for name, members in groups.items()} if tags is not None else {},
@@ -67,10 +70,20 @@ class Answer:
 
     @property
     def num_pairs(self) -> int:
-        """Seeds that every arm shown shares with the baseline; of all arms where there is no baseline."""
-        shown = [by_seed for by_arm in self.metrics.values() for by_seed in by_arm.values()]
-        against = [by_arm[name] for by_arm in self.metrics.values() for name in by_arm if name == self.baseline]
-        return min((len(values.keys() & base.keys()) for values in shown for base in against or [values]), default=0)
+        """The fewest pairs of runs that an arm shown has with the baseline; runs, where there is no baseline."""
+        arms = [arm for arm in self.arms if arm in self.finals and arm != self.baseline and self.is_comparable(arm)]
+        return min((len(self.pairs(arm, self.baseline or arm)) for arm in arms), default=0)
+
+    def pairs(self, arm: str, other: str) -> list[int]:
+        """Seeds that both arms have, one for each pair of final stages: a copy of a run replicates nothing."""
+        own, base = self.finals.get(arm, {}), self.finals.get(other, {})
+        first = {(own[seed], base[seed]): seed for seed in sorted(own.keys() & base.keys(), reverse=True)}
+        return sorted(first.values())
+
+    def is_comparable(self, arm: str) -> bool:
+        """Whether the arm has the baseline's backend, and what it starts from."""
+        own, base = self.arms[arm], self.arms[self.baseline or arm]
+        return all(own.get(factor) == base.get(factor) for factor in ("backend", "weights"))
 
     @property
     def baseline(self) -> str | None:
@@ -132,6 +145,10 @@ def conclude(answer: Answer, console: Console, *, generated: bool = True) -> Non
     """What the arms and the separators were, and how sure it is; `generated`: whether the songs are."""
     _show_reference(answer, console)
     _show_separators(answer, console)
+    if "three-stage" in [factors["scheme"] for factors in answer.arms.values()]:
+        _say(console, "Three-stage arms train their backend twice as long: alone, then within the joint network.")
+    if "shared" in [factors.get("separators") for factors in answer.arms.values()]:
+        _say(console, "All seeds share their separators: what is said of a source holds for that one separator.")
     console.print(_caution(answer, generated), highlight=False)
 
 
@@ -189,15 +206,20 @@ def _value(answer: Answer, values: ByArm, arm: str) -> str:
     states = answer.states[arm]
     if not values.get(arm):
         return "failed" if "failed" in states.values() else "missing"
-    found = spread(np.array(list(values[arm].values()), dtype=np.float64))
+    distinct = [values[arm][seed] for seed in answer.pairs(arm, arm) if seed in values[arm]]
+    found = spread(np.array(distinct, dtype=np.float64))
     text = f"{found.mean:.3f}" + (f" ± {found.sd:.3f}" if found.num > 1 else "")
-    return text if found.num == answer.num_seeds else f"{text} (n = {found.num})"
+    if found.num == answer.num_seeds:
+        return text
+    return f"{text} (any seed)" if len(values[arm]) == answer.num_seeds else f"{text} (n = {found.num})"
 
 
 def _difference(answer: Answer, values: ByArm, arm: str) -> str:
-    if answer.baseline in (None, arm):
+    if answer.baseline is None or answer.baseline == arm or not answer.is_comparable(arm):
         return ""
-    found = paired_difference(values.get(arm, {}), values.get(answer.baseline, {}))
+    seeds = answer.pairs(arm, answer.baseline)
+    own, base = ({s: values[name][s] for s in seeds if s in values.get(name, {})} for name in (arm, answer.baseline))
+    found = paired_difference(own, base)
     return "" if found is None else f"{found.mean:+.3f} ({found.num_higher}/{found.num_pairs})"
 
 

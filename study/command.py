@@ -79,6 +79,7 @@ class Command:
         seeds = study.seeds if options.seeds is None else range(options.seeds)
         self.study = replace(study, name=f"{study.name}-{options.preset}", seeds=tuple(seeds))
         self.options, self.console, self.preset = options, console, presets[options.preset]
+        self._check_weights()
         self.store = Store(options.storage or default_storage(self.study.name))
         self.store.check_writable()
         self.corpora = self._open_corpora()
@@ -202,14 +203,27 @@ class Command:
             for run in self.runs
         ]
 
+    @property
+    def _from_imagenet(self) -> set[str | None]:
+        """The backends that start from ImageNet weights."""
+        return {arm.trial.backend for arm in self.study.arms if arm.trial.weights == "imagenet"}
+
     def _resolved(self, recipe: Recipe) -> Recipe:
         """The recipe with the arithmetic that this site has, and the weights that the trials start from."""
         recipe = replace(recipe, arithmetic=self.options.arithmetic())
-        names = {arm.trial.backend for arm in self.study.arms if arm.trial.weights == "imagenet"}
+        names = self._from_imagenet
         if not names:
             return recipe
         backends = [entry.network for name, entry in recipe.backends.items() if name in names]
         return replace(recipe, weights=add_weights(self.store, self.options.imagenet_weights, backends))
+
+    def _check_weights(self) -> None:
+        """Before corpora are generated."""
+        place = self.options.imagenet_weights
+        if place and not self._from_imagenet:
+            raise ValueError(f"--imagenet-weights {place} is given, but no arm starts from such weights")
+        if place and not Path(place).expanduser().is_file():
+            raise FileNotFoundError(f"--imagenet-weights {place}: there is no such file")
 
     def _open_corpora(self) -> Corpora:
         tasks: list[Kind] = [arm.trial.task for arm in self.study.arms]

@@ -72,7 +72,7 @@ class FinetuningStage:
 
     `unet`: whether the separator learns too. A random, frozen one first gets its BatchNorm statistics from
     `calibration_batches` batches of training segments. `weights`: what the backend starts from where no stage trained
-    it.
+    it. `separator_seed`: draws a random separator and calibrates it; None: `seed` does.
     """
 
     seed: int
@@ -83,6 +83,7 @@ class FinetuningStage:
     calibration_batches: int
     arithmetic: Arithmetic
     weights: Weights | None = field(default=None, metadata={"legacy": None})
+    separator_seed: int | None = field(default=None, metadata={"legacy": None})
 
 
 def _separate(run: StageRun) -> StageResult:
@@ -147,7 +148,13 @@ def _finetune(run: StageRun) -> StageResult:
     backend = part(parents["backend"], "backend") if "backend" in parents else None
     if config.weights is not None:
         backend = _started(drawn_backend(config.joint.backend, config.seed), config.joint.backend, config, run)
-    initialise_joint(network, config.seed, separator=parents.get("separator"), backend=backend)
+    initialise_joint(
+        network,
+        config.seed,
+        separator_seed=config.separator_seed,
+        separator=parents.get("separator"),
+        backend=backend,
+    )
     return _train_classifier(placed(network, run), config, run, freeze_separator=config.unet == "frozen")
 
 
@@ -175,10 +182,11 @@ def _train_classifier(network: Any, config: Any, run: StageRun, *, freeze_separa
 
 def _calibrate(network: JointNetwork, objective: ClassificationObjective, config: FinetuningStage) -> None:
     """A random U-Net's BatchNorm statistics, over the first batch of each of the first epochs."""
+    seed = config.seed if config.separator_seed is None else config.separator_seed
 
     def segments(step: int) -> torch.Tensor:
         size = config.training.batch_size
-        batch = Batch(seed=config.seed, epoch=step, step=step, positions=range(size))
+        batch = Batch(seed=seed, epoch=step, step=step, positions=range(size))
         tracks, starts = objective.draw(batch)
         return objective.corpus.gather(tracks, starts, objective.num_samples)[:, 0]
 

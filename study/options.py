@@ -20,7 +20,7 @@ class Options:
     seeds: int | None = None
     """Number of seeds, 0 to n-1. Default: the experiment's own."""
     plan: bool = False
-    """Print arms, stages and what would run, then stop. Missing corpora are generated: stages are known by them."""
+    """Print arms, stages and what would run, then stop. What stages are known by is made first: corpora, weights."""
     explain: str = ""
     """A run, as "arm/seed0": which of its stages are done, and what changed in the others. Then stop."""
     separation_corpus: str | None = None
@@ -53,6 +53,12 @@ class Options:
     def __post_init__(self) -> None:
         if self.seeds is not None and self.seeds < 1:
             raise ValueError(f"--seeds is {self.seeds}; give at least 1")
+        if not self.checkpoint_every_s >= 0:
+            raise ValueError(f"--checkpoint-every-s is {self.checkpoint_every_s}; give at least 0")
+        for name in ("max_cpus", "max_gpus"):
+            amount = getattr(self, name)
+            if amount is not None and amount < 0:
+                raise ValueError(f"--{name.replace('_', '-')} is {amount}; give at least 0")
 
     @property
     def given_corpora(self) -> dict[str, str | None]:

@@ -67,7 +67,8 @@ class StageSearcher(Searcher):
             return None
         self._running[trial_id] = stages
         self._progress.start(stages[0].identity)
-        return {"stages": pickle.dumps(stages), "resources": self._site.resources_of(stages[0].kind.name)}
+        resources = self._site.resources_of(stages[0].kind.name)
+        return {"stages": pickle.dumps(stages), "num_stages": len(stages), "resources": resources}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Stages that have ended are told again by workers that were restarted."""

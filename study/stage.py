@@ -102,7 +102,6 @@ class StageGraph:
 
     def __init__(self, stages: Iterable[Stage] = ()) -> None:
         self._stages: dict[str, Stage] = {}
-        self._children: dict[str, list[str]] = {}
         self.add(stages)
 
     def add(self, stages: Iterable[Stage]) -> list[Stage]:
@@ -118,9 +117,6 @@ class StageGraph:
         for parent in stage.parents.values():
             self._add(parent, new)
         self._stages[stage.identity] = stage
-        self._children[stage.identity] = []
-        for parent in dict.fromkeys(parent.identity for parent in stage.parents.values()):
-            self._children[parent].append(stage.identity)
         new.append(stage)
 
     def __getitem__(self, identity: str) -> Stage:
@@ -139,10 +135,6 @@ class StageGraph:
     @property
     def identities(self) -> list[str]:
         return list(self._stages)
-
-    def children(self, identity: str) -> list[str]:
-        """Identities of the stages that have this one as a parent."""
-        return list(self._children[identity])
 
     def descendants(self, identity: str) -> list[str]:
         """Identities of all stages that need this one, directly or not, each once and after its parents."""

@@ -1,12 +1,13 @@
 """A trial: one choice of every factor."""
 
-from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Literal, get_args
 
 from components.adapters import ALL_POINTS, AdapterStart, Fusion, Levels, checked_levels
 from components.classification import Task
 from components.joint import Inputs
-from components.probe import Feature
+from components.probe import Feature, checked_features
 
 Source = Literal["none", "bass", "drums", "other", "vocals", "multiple"]
 Scheme = Literal["two-stage", "three-stage", "probe"]
@@ -52,6 +53,10 @@ class Trial:
     separators: Separators | None = "per seed"
     probe: tuple[Feature, ...] | None = None
 
+    # What a probe has not, and what only a joint network has.
+    OF_BACKEND: ClassVar[frozenset[str]] = frozenset({"backend", "weights"})
+    OF_JOINT: ClassVar[frozenset[str]] = frozenset({"insertion", "fusion", "adapters", "inputs", "unet", "separators"})
+
     def __post_init__(self) -> None:
         for name, allowed in LEVELS.items():
             value = getattr(self, name)
@@ -66,15 +71,18 @@ class Trial:
         if self.insertion is not None:
             # One set of points is one level, in whatever order it was written.
             object.__setattr__(self, "insertion", checked_levels(self.insertion))
+        if self.probe is not None:
+            object.__setattr__(self, "probe", checked_features(self.probe))
         if self.is_bare and self.probe not in (None, ("mixture",)):
             raise ValueError(f"Trial.probe is {self.probe}; without a separator (source None) it is ('mixture',)")
+        if not self.is_bare and self.probe == ("mixture",):
+            raise ValueError("Trial.probe is ('mixture',); nothing of the separator is heard: give source None")
 
     def _own_factors(self) -> set[str]:
+        names = {entry.name for entry in fields(self)}
         if self.scheme == "probe":
-            return {"task", "scheme", "probe", "source"} | (set() if self.is_bare else {"separators"})
-        if self.is_bare:
-            return {"task", "source", "backend", "weights"}
-        return {entry.name for entry in fields(self)} - {"probe"}
+            return names - self.OF_BACKEND - self.OF_JOINT | (set() if self.is_bare else {"separators"})
+        return names - {"probe"} - (self.OF_JOINT | {"scheme"} if self.is_bare else set())
 
     def _described(self) -> str:
         if self.scheme == "probe":
@@ -108,18 +116,26 @@ LEVELS = {
 
 def bare_trial(trial: Trial) -> Trial:
     """The trial's backend alone, without a U-Net."""
-    return Trial(
-        task=trial.task, backend=trial.backend, weights=trial.weights, source=None, scheme=None, insertion=None,
-        fusion=None, adapters=None, inputs=None, unet=None, separators=None,
-    )  # fmt: skip
+    return _without(trial, Trial.OF_JOINT | {"scheme", "source"})
 
 
 def probe_trial(trial: Trial, source: Source | None, features: tuple[Feature, ...]) -> Trial:
     """A probe, for the trial's task, of what a separator hears; source None: of the mixture alone."""
-    return Trial(
-        task=trial.task, backend=None, weights=None, source=source, scheme="probe", insertion=None, fusion=None,
-        adapters=None, inputs=None, unet=None, separators=trial.separators if source else None, probe=features,
-    )  # fmt: skip
+    lacking = Trial.OF_JOINT | Trial.OF_BACKEND
+    separators = None if source is None else trial.separators
+    return _without(trial, lacking, scheme="probe", source=source, probe=features, separators=separators)
+
+
+def _without(trial: Trial, names: Iterable[str], **levels: Any) -> Trial:
+    """The trial without some factors, and with other levels of others."""
+    return replace(trial, **{**dict.fromkeys(names), **levels})
+
+
+def unusual_levels(trial: Trial) -> list[str]:
+    """The levels of a joint network's lesser factors that are not a trial's usual ones, as text."""
+    usual = {entry.name: entry.default for entry in fields(Trial)}
+    lesser = [name for name in LEVELS if name in Trial.OF_JOINT | {"weights"} and name not in ("insertion", "unet")]
+    return [f"{name} {getattr(trial, name)}" for name in lesser if getattr(trial, name) != usual[name]]
 
 
 def level_name(factor: str, level: object) -> str:

@@ -26,7 +26,7 @@ from study.kinds import (
 from study.probing import PROBE, ProbeStage
 from study.running import Arithmetic, Weights
 from study.stage import Stage
-from study.trial import Trial, level_name
+from study.trial import Trial, level_name, unusual_levels
 
 # What each level of the factor "source" separates; a random U-Net takes one source as well.
 SEPARATED: dict[str, tuple[str, ...]] = {
@@ -106,6 +106,7 @@ def _finetuning(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -> St
     if trial.scheme == "three-stage":
         parents["backend"] = _classification(trial, seed, recipe, corpora)
     levels = [trial.source, trial.scheme, trial.unet, f"adapters {level_name('insertion', trial.insertion)}"]
+    levels += unusual_levels(trial)
     return Stage(
         kind=FINETUNING,
         config=FinetuningStage(
@@ -116,6 +117,7 @@ def _finetuning(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -> St
             training=_backend_recipe(trial, recipe).finetuning[str(trial.unet)],
             calibration_batches=_calibration_batches(trial, recipe),
             weights=None if trial.scheme == "three-stage" else _weights(trial, recipe),
+            separator_seed=SHARED_SEED if trial.source == "none" and trial.separators == "shared" else None,
             arithmetic=recipe.arithmetic,
         ),
         corpus=corpora.of(trial.task).digest,
@@ -159,7 +161,7 @@ def _probe(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -> Stage:
         kind=PROBE,
         # Drawn is only a random U-Net; what was trained by another seed is another parent.
         config=ProbeStage(
-            seed=seed if trial.source == "none" else 0,
+            seed=_separator_seed(trial, seed) if trial.source == "none" else 0,
             probe=probe,
             calibration_batches=_calibration_batches(trial, recipe),
             arithmetic=recipe.arithmetic,
@@ -179,9 +181,13 @@ def _separator_parent(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora)
     return {} if trial.source in (None, "none") else {"separator": _separation(trial, seed, recipe, corpora)}
 
 
+def _separator_seed(trial: Trial, seed: int) -> int:
+    return SHARED_SEED if trial.separators == "shared" else seed
+
+
 def _separation(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -> Stage:
     separator = _separator(trial, recipe)
-    seed = SHARED_SEED if trial.separators == "shared" else seed
+    seed = _separator_seed(trial, seed)
     config = SeparationStage(
         seed=seed,
         separator=separator,
@@ -213,7 +219,7 @@ def _classification(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -
             arithmetic=recipe.arithmetic,
         ),
         corpus=corpora.of(trial.task).digest,
-        label=f"backend {trial.task} {trial.backend}, seed {seed}",
+        label=f"backend {trial.task} {trial.backend}{' imagenet' if trial.weights == 'imagenet' else ''}, seed {seed}",
     )
 
 

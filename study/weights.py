@@ -15,11 +15,8 @@ def add_weights(store: Store, place: str, backends: Iterable[BackendConfig]) -> 
 
     Raises:
         ValueError: naming the first tensor that does not fit, or the hub is out of reach.
-        FileNotFoundError: there is no such file.
     """
     path = Path(place).expanduser() if place else fetch()
-    if not path.is_file():
-        raise FileNotFoundError(f"--imagenet-weights {place}: there is no such file")
     data, name = path.read_bytes(), path.name if place else f"{HUB_NAME}/{path.name}"
     for backend in backends:
         if isinstance(backend, SpectrogramTransformerConfig):

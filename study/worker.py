@@ -40,11 +40,12 @@ REPORT_EVERY_S = 4.0
 class Work:
     """What a group of workers is given, every process with `resources`.
 
-    `stages` is pickled, so that Tune's process need not import what they are made of. `command` names the study run
-    that asked, so that its failures stay final.
+    `stages`, so many, are pickled, so that Tune's process need not import what they are made of. `command` names the
+    study run that asked, so that its failures stay final.
     """
 
     stages: bytes
+    num_stages: int
     resources: Resources
     site: Site
     command: str
@@ -81,7 +82,7 @@ def train(work: Work, *, group: str, scratch: str) -> None:
             name=f"train-{uuid.uuid4().hex}",
             storage_path=scratch,
             # The workers count the losses of each stage; Train must not give up before they have.
-            failure_config=FailureConfig(max_failures=work.site.stages_per_trial * (LOST_WORKER_RETRIES + 1)),
+            failure_config=FailureConfig(max_failures=work.num_stages * (LOST_WORKER_RETRIES + 1)),
             callbacks=[TuneReportCallback(), Places(group)],  # pyright: ignore[reportArgumentType]
         ),
     )
@@ -90,9 +91,14 @@ def train(work: Work, *, group: str, scratch: str) -> None:
 
 def run_stages(work: Work) -> None:
     """Ray Train's loop per worker: runs what is not done yet; reports each stage's progress and its end."""
-    store = Store(work.site.storage)
     torch.set_num_threads(work.resources.cpus_per_worker)
-    for stage in pickle.loads(work.stages):
+    try:
+        store, stages = Store(work.site.storage), pickle.loads(work.stages)
+    except Exception as error:
+        # Another try would find this machine no different: neither the code nor the storage is there.
+        ray.train.report({"stage": "", "state": "lost", "error": f"on {socket.gethostname()}: {error!r}"})
+        return
+    for stage in stages:
         outcome = _run_unless_settled(stage, store, work)
         ray.train.report({"stage": stage.identity, **outcome})
 
@@ -107,6 +113,9 @@ def _run_unless_settled(stage: Stage, store: Store, work: Work) -> dict[str, Any
         try:
             outcome = _run(stage, store, attempt, work, plan["state"])
         except Exception as error:
+            if _num_workers() == 1 and store.done(stage.identity):
+                log.info("another command has finished it")
+                return {"state": "done"}
             log.exception("failed")
             if not _is_of_another_worker(error):
                 attempt.fail(error)

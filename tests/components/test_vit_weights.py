@@ -111,7 +111,10 @@ def altered(**changes):
     ("data", "name", "message"),
     [
         (b"", "vit.pth", "vit.pth is neither .npz nor .safetensors"),
-        (b"no zip", "vit.npz", "vit.npz cannot be read"),
+        (b"no zip", "vit.npz", "vit.npz cannot be read .* no .npz archive"),
+        (b"", "vit.npz", "vit.npz cannot be read .* no .npz archive"),
+        (FILES["vit.npz"][:900] + b"torn" + FILES["vit.npz"][904:], "vit.npz", "vit.npz cannot be read"),
+        (save({**STATE, "norm.bias": torch.full((12,), torch.nan)}), "vit.safetensors", "'norm.bias' has values"),
         (b"no header", "vit.safetensors", "vit.safetensors cannot be read"),
         (npz({**released(STATE), "cls": np.array([None])}), "vit.npz", "vit.npz cannot be read"),  # a pickle
         (npz({k: v for k, v in released(STATE).items() if k != "cls"}), "vit.npz", "vit.npz has no array 'cls'"),

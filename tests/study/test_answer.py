@@ -230,6 +230,41 @@ def test_probes_stand_in_a_table_of_their_own_against_the_mixtures(tmp_path):
     assert row.split()[2::5] == ["0.740", "0.620", "0.720"] and row.count("+0.120 (2/2)") == 3
 
 
+def finals_of(by_arm: dict[str, dict[int, float]]) -> dict[str, dict[int, str]]:
+    """A final stage of its own for every run."""
+    return {arm: {seed: f"{arm}{seed}" for seed in by_seed} for arm, by_seed in by_arm.items()}
+
+
+def copies(answer: Answer, **changed) -> str:
+    """Six seeds of three arms; those of "shared" are one stage."""
+    values = {"bare": dict.fromkeys(range(6), 0.8), "shared": dict.fromkeys(range(6), 0.9)}
+    values["other"] = {seed: 0.8 + seed / 100 for seed in range(6)}
+    finals = finals_of(values) | {"shared": dict.fromkeys(range(6), "one"), **changed}
+    states = {arm: dict.fromkeys(range(6), "done") for arm in values}
+    arms = dict.fromkeys(values, FACTORS) | {"other": FACTORS | {"backend": "ast"}}
+    return text_of(replace(answer, arms=arms, states=states, metrics={"roc_auc": values}, groups={}, finals=finals))
+
+
+def test_copies_of_a_run_count_once(answer):
+    assert row_of(copies(answer), "shared").split() == ["shared", "0.900", "(any", "seed)", "+0.100", "(6/6)"]
+    one = dict.fromkeys(range(6), "another")
+    text = copies(answer, bare=one)
+    assert row_of(text, "shared").split()[-2:] == ["+0.100", "(1/1)"]
+    assert "(1 for the arm with the fewest done)" in " ".join(text.split())
+
+
+def test_an_arm_of_another_backend_is_not_compared(answer):
+    assert row_of(copies(answer), "other").split() == ["other", "0.825", "±", "0.019"]
+
+
+def test_what_the_numbers_hide_is_said(answer):
+    factors = FACTORS | {"scheme": "three-stage", "separators": "shared"}
+    text = text_of(replace(answer, arms={"bare": FACTORS, "reference": factors}))
+    assert "Three-stage arms train their backend twice as long" in text
+    assert "holds for that one separator" in text
+    assert "twice as long" not in text_of(answer) and "one separator" not in text_of(answer)
+
+
 @pytest.mark.parametrize(
     ("seeds", "words"),
     [
@@ -247,9 +282,10 @@ def test_probes_stand_in_a_table_of_their_own_against_the_mixtures(tmp_path):
     ],
 )
 def test_the_text_says_what_so_many_seeds_support(answer, seeds, words):
-    states = {"bare": dict.fromkeys(range(seeds), "done")}
     metrics = {"roc_auc": {"bare": dict.fromkeys(range(seeds), 0.8), "reference": dict.fromkeys(range(seeds), 0.9)}}
-    text = " ".join(text_of(replace(answer, arms={"bare": FACTORS}, states=states, metrics=metrics)).split())
+    arms, finals = {"bare": FACTORS, "reference": FACTORS}, finals_of(metrics["roc_auc"])
+    states = {"bare": dict.fromkeys(range(seeds), "done"), "reference": dict.fromkeys(range(seeds), "done")}
+    text = " ".join(text_of(replace(answer, arms=arms, states=states, metrics=metrics, finals=finals)).split())
     assert all(each in text for each in words), text
     assert ("nothing here is significant" in text) == (seeds < 6)
 
@@ -267,10 +303,9 @@ def test_nothing_done_is_shown_too(tmp_path):
 
 def test_the_smallest_p_is_that_of_the_comparison_with_the_fewest_seeds_done(answer):
     done = {"bare": dict.fromkeys(range(6), 0.8), "reference": dict.fromkeys(range(3), 0.9)}
-    states = {"bare": dict.fromkeys(range(6), "done")}
-    text = " ".join(
-        text_of(replace(answer, arms={"bare": FACTORS}, states=states, metrics={"roc_auc": done}, groups={})).split()
-    )
+    states = {"bare": dict.fromkeys(range(6), "done"), "reference": dict.fromkeys(range(3), "done")}
+    changed = {"arms": dict.fromkeys(states, FACTORS), "states": states, "metrics": {"roc_auc": done}, "groups": {}}
+    text = " ".join(text_of(replace(answer, **changed, finals=finals_of(done))).split())
     assert "(3 for the arm with the fewest done)" in text and "p = 0.25 at best" in text
 
 

@@ -126,7 +126,17 @@ def test_an_interruption_says_how_to_go_on(options, monkeypatch, capsys):
     assert "the same command goes on from here" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("flags", [["--workers", "two"], ["--precision", "int8"], ["--seeds", "0"], ["--nonsense"]])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--workers", "two"],
+        ["--precision", "int8"],
+        ["--seeds", "0"],
+        ["--max-cpus", "-1"],
+        ["--checkpoint-every-s", "-5"],
+        ["--nonsense"],
+    ],
+)
 def test_unknown_options_and_values_are_exit_code_2(options, monkeypatch, capsys, flags):
     with pytest.raises(SystemExit) as caught:
         call(monkeypatch, options, *flags)
@@ -147,7 +157,6 @@ SITE_OPTIONS = {
     "storage": None,
     "tagging_corpus": None,
     "verify": True,
-    "imagenet_weights": "/nowhere/unused.npz",
 }
 
 
@@ -170,6 +179,7 @@ def test_every_option_is_a_site_fact_or_decides_what_is_trained():
     decisive = {"preset", "seeds", "separation_corpus", "tagging_corpus", "genre_corpus", "precision"}
     # GPUs compute in bf16 with synchronised statistics, unless the precision is given.
     decisive |= {"gpus_per_worker"}
+    decisive |= {"imagenet_weights"}
     neither = {"plan", "explain"}
     assert {field.name for field in dataclasses.fields(Options)} == {*SITE_OPTIONS} | decisive | neither
 

@@ -7,7 +7,12 @@ import pytest
 import torch
 from toy_study import REFERENCE, TAGS, Bench, genre_recipe, open_all, recipe, write_corpora
 
+from components.calibration import calibrate_batch_norm
 from components.checkpoint import weights_from_bytes
+from components.initialisation import initialise, load_strictly
+from components.metrics import tagging_scores
+from components.probe import LinearProbe, ProbeNetwork, track_features
+from components.streams import numpy_generator
 from study.derive import check_result
 from study.running import WEIGHTS
 from study.stage import Stage, StageResult
@@ -52,14 +57,50 @@ def test_the_regularisation_that_is_best_on_the_validation_split_is_taken(name, 
     assert result.metrics["inverse_regularisation"] == strengths[scores.index(max(scores))]
 
 
+def heard(stage: Stage, bench: Bench, folders, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Features and targets of a split, by a network that is put together here."""
+    corpus, config = open_all(folders).of("tagging"), stage.config
+    network = ProbeNetwork(config.probe).eval()
+    if "separator" in stage.parents:
+        weights = weights_from_bytes(bench.result(stage.parents["separator"]).files[WEIGHTS])
+        load_strictly(network.separator, weights)
+    elif network.separator is not None:
+        initialise(network.separator, 0, "separator")
+        starts = [numpy_generator(0, "order", batch).permutation(corpus.indices("train")) for batch in range(2)]
+        zeros = np.zeros(8, dtype=np.int64)
+        segments = [corpus.gather(tracks, zeros, config.probe.num_samples)[:, 0] for tracks in starts]
+        calibrate_batch_norm(network.separator, segments)
+    tracks, features = track_features(network, corpus, split)
+    return features, corpus.labels(tracks).numpy()
+
+
 @pytest.mark.parametrize("name", TRIALS)
-def test_the_kept_weights_give_the_scores(name, bench, stages):
+def test_the_scores_are_those_of_a_fit_on_the_training_split_at_the_chosen_strength(name, bench, stages, folders):
     result = bench.result(stages[name])
-    learned = weights_from_bytes(result.files[WEIGHTS])
-    assert learned["weights"].shape == (len(TAGS), result.metrics["num_features"])
-    assert all(tensor.isfinite().all() for tensor in learned.values())
-    scores = np.reshape(result.tables["track_scores"]["score"].to_pylist(), (8, len(TAGS)))
-    assert ((scores > 0) & (scores < 1)).all()
+    train, test = (heard(stages[name], bench, folders, split) for split in ("train", "test"))
+    probe = LinearProbe.fit(*train, result.metrics["inverse_regularisation"])
+    found = np.reshape(result.tables["track_scores"]["score"].to_pylist(), (8, len(TAGS)))
+    np.testing.assert_allclose(found, probe.probabilities(test[0]), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_the_regularisation_is_judged_on_the_validation_split(name, bench, stages, folders):
+    result = bench.result(stages[name])
+    train, (features, targets) = (heard(stages[name], bench, folders, split) for split in ("train", "validation"))
+    for row in (result.epochs[0], result.epochs[-1]):
+        probabilities = LinearProbe.fit(*train, row["inverse_regularisation"]).probabilities(features)
+        expected = tagging_scores(targets, probabilities, classes=TAGS, split="validation").roc_auc
+        assert row["roc_auc"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_the_kept_weights_give_the_scores(name, bench, stages, folders):
+    result = bench.result(stages[name])
+    kept = {key: tensor.numpy() for key, tensor in weights_from_bytes(result.files[WEIGHTS]).items()}
+    features = heard(stages[name], bench, folders, "test")[0]
+    logits = (features - kept["mean"]) / kept["scale"] @ kept["weights"].T + kept["offsets"]
+    found = np.reshape(result.tables["track_scores"]["score"].to_pylist(), (8, len(TAGS)))
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits)), atol=1e-6)
 
 
 def test_features_are_counted(bench, stages):

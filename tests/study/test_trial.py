@@ -341,6 +341,38 @@ def test_a_mixture_has_no_estimates_to_probe():
         probe_trial(REFERENCE, None, ("maps",))
 
 
+def test_random_separators_are_shared_too():
+    shared = replace(RANDOM, separators="shared")
+    assert (
+        unfolded(shared, seed=3).config.separator_seed == 0 and unfolded(RANDOM, seed=3).config.separator_seed is None
+    )
+    probes = [unfolded(replace(PROBED, separators="shared"), seed=seed).identity for seed in range(3)]
+    assert len(set(probes)) == 1
+
+
+def test_features_of_a_probe_are_known_and_have_no_order():
+    assert probe_trial(REFERENCE, "vocals", ("estimates", "mixture")).probe == ("mixture", "estimates")
+    for wrong in (("bogus",), "maps", (), ("maps", "maps")):
+        with pytest.raises(ValueError, match="give some of"):
+            probe_trial(REFERENCE, "vocals", wrong)
+    with pytest.raises(ValueError, match="nothing of the separator is heard"):
+        probe_trial(REFERENCE, "vocals", ("mixture",))
+
+
+def test_unusual_levels_stand_in_the_label():
+    label = unfolded(replace(REFERENCE, fusion="concatenation", inputs="estimates")).label
+    assert label.endswith(", adapters all, fusion concatenation, inputs estimates, seed 0")
+
+
+def test_a_factor_more_is_one_field_and_belongs_to_bare_arms_and_joint_networks():
+    """What the README says about adding one."""
+    activation = ("activation", "str | None", dataclasses.field(default="relu"))
+    grown = dataclasses.make_dataclass("Grown", [activation], bases=(Trial,), frozen=True, kw_only=True)
+    reference = grown(unet="frozen")
+    assert bare_trial(reference).factors["activation"] == "relu"
+    assert replace(reference, activation="gelu").factors["activation"] == "gelu"
+
+
 def test_shared_separators_are_those_of_one_seed():
     shared = replace(REFERENCE, separators="shared")
     assert unfolded(shared, seed=3).parents["separator"] == unfolded(REFERENCE, seed=0).parents["separator"]

@@ -69,6 +69,11 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_starts(options, tmp
     assert Store(options.storage).storage.names("inputs") == []
 
 
+def test_a_file_that_no_arm_starts_from_is_refused(options, file):
+    with pytest.raises(ValueError, match="no arm starts from such weights"):
+        command(replace(options, imagenet_weights=str(file)))
+
+
 def test_without_a_file_the_hub_is_asked_and_its_silence_is_an_error_with_a_way_out(monkeypatch, options):
     def refuse(*arguments):
         raise OSError("no route to the hub")
