@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import tyro
 from rich.console import Console
@@ -104,6 +105,7 @@ class Command:
         records.read("runs")
         self._say(plan.headline(self.study, self.runs, self.graph))
         self._say(f"storage {self._place}   logs {self._place}/logs   {self.recipe.arithmetic}")
+        records.write_study(self._description(groups))
         records.write_runs(self._run_records())
         progress = self._train()
         records.rebuild()
@@ -210,6 +212,20 @@ class Command:
             return recipe
         backends = [entry.network for name, entry in recipe.backends.items() if name in names]
         return replace(recipe, weights=add_weights(self.store, self.options.imagenet_weights, backends))
+
+    def _description(self, groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """What the study is, for whoever reports on it later."""
+        corpora = {kind: {"name": c.name, "digest": c.digest, "counts": c.manifest.counts, "place": str(c.folder)}
+                   for kind, c in self.corpora.by_kind.items()}  # fmt: skip
+        return {
+            "name": self.study.name,
+            "preset": self.options.preset,
+            "arms": [{"name": arm.name, "factors": arm.trial.factors} for arm in self.study.arms],
+            "seeds": list(self.study.seeds),
+            "comparisons": self.study.comparisons,
+            "groups": {name: list(tags) for name, tags in groups.items()},
+            "corpora": corpora,
+        }
 
     def _open_corpora(self) -> Corpora:
         tasks: list[Kind] = [arm.trial.task for arm in self.study.arms]
