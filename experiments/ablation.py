@@ -16,7 +16,7 @@ from components.adapters import ALL_POINTS, NO_POINTS
 from components.corpora.generated.content import DRUM_TAGS, VOCAL_TAGS
 from experiments.presets import PRESETS
 from study.command import main
-from study.design import Study, bare, one_factor_off, probes
+from study.design import Study, against, bare, one_factor_off, probes
 from study.trial import Trial
 
 reference = Trial(
@@ -31,6 +31,7 @@ study = Study(
         *one_factor_off(reference, source=["none", "drums"], scheme=["three-stage"], insertion=[NO_POINTS]),
     ],
     seeds=range(2),
+    compare=[against("bare"), against("source=none")],
 )
 
 if __name__ == "__main__":

@@ -12,10 +12,15 @@ import sys
 from components.corpora.generated.content import DRUM_TAGS, VOCAL_TAGS
 from experiments.presets import PRESETS
 from study.command import main
-from study.design import Study, probes
+from study.design import Study, against, probes
 from study.trial import Trial
 
-study = Study(name="probe", arms=probes(Trial(), sources=[None, "none", "vocals", "drums"]), seeds=range(5))
+study = Study(
+    name="probe",
+    arms=probes(Trial(), sources=[None, "none", "vocals", "drums"]),
+    seeds=range(5),
+    compare=[against("probe none")],
+)
 
 if __name__ == "__main__":
     sys.exit(main(study, PRESETS, groups={"vocal tags": VOCAL_TAGS, "drum tags": DRUM_TAGS}, description=__doc__))

@@ -1,17 +1,34 @@
-"""Ask the records of a study in SQL.
+"""Ask the records of a study in SQL; without a question: the views, their columns and units.
 
-    python experiments/query.py "SELECT source, avg(roc_auc) FROM runs GROUP BY source ORDER BY 2 DESC"
+Every arm, best first:
+    SELECT arm, avg(roc_auc), stddev(roc_auc), count(*) FROM runs WHERE state = 'done' GROUP BY arm ORDER BY 2 DESC
 
-Without a question: the views and their columns.
+Which tags a source helps:
+    SELECT source, class, avg(t.roc_auc) FROM tag_metrics t JOIN runs ON stage = final_stage GROUP BY ALL ORDER BY ALL
+
+What was hardest to hear:
+    SELECT track, avg(score) FROM track_scores WHERE class = 'vocals' AND target = 1 GROUP BY track ORDER BY 2 LIMIT 9
+
+How a stage learned:
+    SELECT label, epoch, e.loss FROM epochs e JOIN stages USING (stage, attempt) ORDER BY ALL
+
+Where the time went:
+    SELECT kind, count(*), sum(duration_s) / 3600 AS hours FROM stages WHERE state = 'done' GROUP BY kind
+
+What failed:
+    SELECT label, error, host FROM stages WHERE state = 'failed'
 """
 
+import json
 import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
 import tyro
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +36,7 @@ from rich.text import Text
 
 from study.display import terminal
 from study.query import Query
+from study.records import Records
 from study.site import default_storage
 from study.store import Store
 
@@ -34,6 +52,18 @@ class Options:
     storage: str = ""
     """Folder or URI of the store. Default: $STUDY_STORAGE, else results/demo (where `make ablation` leaves it) if it is
     there, else ~/studies/pretraining-demo."""
+    format: Literal["table", "csv", "json", "parquet"] = "table"
+    """How the rows are written. JSON: one object a line."""
+    out: str = ""
+    """File to write to. Default: the terminal, which Parquet does not go to."""
+    compact: bool = False
+    """Merge the many small files of the records first; no row changes."""
+
+    def __post_init__(self) -> None:
+        if self.format == "parquet" and not self.out:
+            raise ValueError("--format parquet needs a file: give --out")
+        if self.out and not self.sql:
+            raise ValueError(f"--out {self.out} is for the rows of a question: give one")
 
 
 def storage_of(options: Options) -> str:
@@ -53,21 +83,51 @@ def show(table: pa.Table) -> Table:
     return shown
 
 
+def encoded(table: pa.Table, form: str) -> bytes:
+    """The rows as a file of that form."""
+    sink = pa.BufferOutputStream()
+    if form == "parquet":
+        pq.write_table(table, sink)
+    elif form == "csv":
+        pc.write_csv(table, sink)
+    else:
+        lines = [json.dumps(row, default=str, ensure_ascii=False) + "\n" for row in table.to_pylist()]
+        sink.write("".join(lines).encode())
+    return sink.getvalue().to_pybytes()
+
+
+def write(table: pa.Table, options: Options, console: Console) -> None:
+    """The rows, where and how they are asked for."""
+    if options.format == "table" and not options.out:
+        console.print(show(table))
+    elif options.format == "table":
+        with Path(options.out).open("w", encoding="utf-8") as file:
+            Console(file=file, width=400).print(show(table))
+    elif options.out:
+        Path(options.out).write_bytes(encoded(table, options.format))
+    else:
+        sys.stdout.write(encoded(table, options.format).decode())
+
+
 def print_columns(query: Query, console: Console) -> None:
-    """Every view with its columns and their types."""
+    """Every view with its columns, their types and units."""
     for view, columns in query.columns().items():
         console.print(Text(view, style="bold"))
-        for name, kind in columns:
-            console.print(f"    {name:<24} {kind}", highlight=False, soft_wrap=True, markup=False)
+        for name, kind, unit in columns:
+            line = f"    {name:<24} {kind:<16} {unit}".rstrip()
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def main() -> int:
-    options = tyro.cli(Options, description=__doc__)
+    options = tyro.cli(Options, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,))
     console = terminal()
     try:
-        query = Query(Store(storage_of(options)))
+        store = Store(storage_of(options))
+        if options.compact:
+            Records(store).compact()
+        query = Query(store)
         if options.sql:
-            console.print(show(query.run(options.sql)))
+            write(query.run(options.sql), options, console)
         else:
             print_columns(query, console)
     except (ValueError, OSError) as error:

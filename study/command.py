@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import tyro
 from rich.console import Console
@@ -24,7 +25,7 @@ from study.site import default_storage
 from study.stage import StageGraph
 from study.store import Store
 from study.unfold import Corpora, Recipe
-from study.weights import add_weights
+from study.weights import add_weights, check_place
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -79,7 +80,7 @@ class Command:
         seeds = study.seeds if options.seeds is None else range(options.seeds)
         self.study = replace(study, name=f"{study.name}-{options.preset}", seeds=tuple(seeds))
         self.options, self.console, self.preset = options, console, presets[options.preset]
-        self._check_weights()
+        check_place(options.imagenet_weights, wanted=bool(self._from_imagenet))
         self.store = Store(options.storage or default_storage(self.study.name))
         self.store.check_writable()
         self.corpora = self._open_corpora()
@@ -105,6 +106,7 @@ class Command:
         records.read("runs")
         self._say(plan.headline(self.study, self.runs, self.graph))
         self._say(f"storage {self._place}   logs {self._place}/logs   {self.recipe.arithmetic}")
+        records.write_study(self._description(groups))
         records.write_runs(self._run_records())
         progress = self._train()
         records.rebuild()
@@ -217,13 +219,19 @@ class Command:
         backends = [entry.network for name, entry in recipe.backends.items() if name in names]
         return replace(recipe, weights=add_weights(self.store, self.options.imagenet_weights, backends))
 
-    def _check_weights(self) -> None:
-        """Before corpora are generated."""
-        place = self.options.imagenet_weights
-        if place and not self._from_imagenet:
-            raise ValueError(f"--imagenet-weights {place} is given, but no arm starts from such weights")
-        if place and not Path(place).expanduser().is_file():
-            raise FileNotFoundError(f"--imagenet-weights {place}: there is no such file")
+    def _description(self, groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """What the study is, for whoever reports on it later."""
+        corpora = {kind: {"name": c.name, "digest": c.digest, "counts": c.manifest.counts, "place": str(c.folder)}
+                   for kind, c in self.corpora.by_kind.items()}  # fmt: skip
+        return {
+            "name": self.study.name,
+            "preset": self.options.preset,
+            "arms": [{"name": arm.name, "factors": arm.trial.factors} for arm in self.study.arms],
+            "seeds": list(self.study.seeds),
+            "comparisons": self.study.comparisons,
+            "groups": {name: list(tags) for name, tags in groups.items()},
+            "corpora": corpora,
+        }
 
     def _open_corpora(self) -> Corpora:
         tasks: list[Kind] = [arm.trial.task for arm in self.study.arms]

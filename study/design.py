@@ -93,6 +93,19 @@ def _check_factors(factors: Iterable[str]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Against:
+    """Planned comparisons: every other arm, probes with probes and the rest with the rest, against this one."""
+
+    arm: str
+    metrics: tuple[str, ...]
+
+
+def against(arm: str, *, metrics: Sequence[str] = ("roc_auc",)) -> Against:
+    """What a study sets out to tell of its arms beforehand: only such comparisons may earn a star."""
+    return Against(arm=arm, metrics=tuple(metrics))
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlannedRun:
     """An arm with a seed, and its final stage."""
 
@@ -108,15 +121,16 @@ class PlannedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """All runs that answer a question.
+    """All runs that answer a question; `compare` are the comparisons that it is planned for.
 
     Raises:
-        ValueError: no arm, no seed, a name given twice, or a trial that two arms share.
+        ValueError: no arm, no seed, a name given twice, a trial that two arms share, or a comparison with no such arm.
     """
 
     name: str
     arms: Sequence[Arm]
     seeds: Sequence[int]
+    compare: Sequence[Against] = ()
 
     def __post_init__(self) -> None:
         if not self.arms or not self.seeds:
@@ -126,6 +140,21 @@ class Study:
         for first, second in combinations(self.arms, 2):
             if first.trial == second.trial:
                 raise ValueError(f"the arms {first.name!r} and {second.name!r} of the study are one trial")
+        for planned in self.compare:
+            if planned.arm not in [arm.name for arm in self.arms]:
+                raise ValueError(f"Study.compare names {planned.arm!r}; no arm of the study has that name")
+
+    @property
+    def comparisons(self) -> list[tuple[str, str, str]]:
+        """(arm, what it is compared with, metric) of every planned comparison."""
+        trials = {arm.name: arm.trial for arm in self.arms}
+        return [
+            (name, planned.arm, metric)
+            for planned in self.compare
+            for metric in planned.metrics
+            for name, trial in trials.items()
+            if name != planned.arm and _comparable(trial, trials[planned.arm])
+        ]
 
     def runs(self, recipe: Recipe, corpora: Corpora) -> list[PlannedRun]:
         """Every arm with every seed, seed by seed."""
@@ -134,6 +163,10 @@ class Study:
             for seed in self.seeds
             for arm in self.arms
         ]
+
+
+def _comparable(trial: Trial, other: Trial) -> bool:
+    return trial.task == other.task and (trial.scheme == "probe") == (other.scheme == "probe")
 
 
 def _check_unique(what: str, values: Iterable[Any]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import duckdb
 import pyarrow as pa
 
-from study.record_schemas import SCHEMAS
+from study.record_schemas import SCHEMAS, unit_of
 from study.records import Records
 from study.store import Store
 
@@ -42,13 +42,16 @@ class Query:
             message = str(error).split("\n\nLINE")[0]
             raise ValueError(" ".join(message.split())) from None
 
-    def columns(self) -> dict[str, list[tuple[str, str]]]:
-        """(name, type) of every column, by view."""
+    def columns(self) -> dict[str, list[tuple[str, str, str]]]:
+        """(name, type, unit) of every column, by view."""
         found = self._connection.execute(
             "SELECT view_name FROM duckdb_views() WHERE NOT internal ORDER BY 1"
         ).fetchall()
         return {
-            view: [(row[0], row[1]) for row in self._connection.execute(f'DESCRIBE "{view}"').fetchall()]
+            view: [
+                (name, kind, unit_of(view, name))
+                for name, kind, *_ in self._connection.execute(f'DESCRIBE "{view}"').fetchall()
+            ]
             for (view,) in found
         }
 

@@ -75,6 +75,29 @@ SCHEMAS: dict[str, pa.Schema] = {
         _METRICS,
     ),
 }
+# Units of what the map columns hold, by the beginning of a key; everything else is a number without one.
+_KEY_UNITS = {
+    "si_sdr": "dB",
+    "sdr": "dB",
+    "roc_auc": "0 to 1, 0.5 is chance",
+    "pr_auc": "0 to 1, average precision",
+    "accuracy": "0 to 1",
+    "balanced_accuracy": "0 to 1",
+    "num_steps": "optimiser steps",
+    "best_epoch": "epochs, the first is 0",
+    "validation_": "as the metric, on the validation split",
+}
+
+
+def unit_of(table: str, column: str) -> str:
+    """What a column of a table, or a key of its maps as a column, is measured in; "" for what has no unit."""
+    schema = SCHEMAS[table]
+    if column in schema.names:
+        metadata = schema.field(column).metadata or {}
+        return ", ".join(value.decode() for value in metadata.values())
+    return next((unit for beginning, unit in _KEY_UNITS.items() if column.startswith(beginning)), "")
+
+
 STAGE_TABLES = [name for name in SCHEMAS if name != "runs"]
 
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -70,6 +71,14 @@ class Records:
         attempt = self.store.begin(stage, facts)
         attempt.fail(error)
         self.write_attempt(stage.identity, attempt.name)
+
+    def write_study(self, description: Mapping[str, Any]) -> None:
+        """What a study is, under its "name": its arms in their order, its planned comparisons, its corpora."""
+        self._storage.write(f"studies/{_slug(description['name'])}.json", json.dumps(description, indent=1).encode())
+
+    def studies(self) -> list[dict[str, Any]]:
+        """What was written of every study, by name."""
+        return [json.loads(self._storage.read(f"studies/{name}")) for name in self._storage.names("studies")]
 
     def write_runs(self, runs: Iterable[Run]) -> None:
         """Writes the runs' plans into the store and their rows, as far as they have got."""

@@ -10,6 +10,14 @@ from study.running import Weights
 from study.store import Store
 
 
+def check_place(place: str, *, wanted: bool) -> None:
+    """ValueError for a file that no arm starts from, FileNotFoundError for one that is not there."""
+    if place and not wanted:
+        raise ValueError(f"--imagenet-weights {place} is given, but no arm starts from such weights")
+    if place and not Path(place).expanduser().is_file():
+        raise FileNotFoundError(f"--imagenet-weights {place}: there is no such file")
+
+
 def add_weights(store: Store, place: str, backends: Iterable[BackendConfig]) -> Weights:
     """Puts a file of ImageNet weights into the store, "": the hub's, once it is known to fit all of the backends.
 

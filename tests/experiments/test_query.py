@@ -1,14 +1,21 @@
 """The query script: a question in SQL, or what can be asked."""
 
+import io
+import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from pyarrow import csv
+from pyarrow.json import read_json
 
+from experiments import query
 from experiments.query import Options, main, storage_of
 from study.records import Records, Run
 from study.stage import Stage, StageKind, StageResult, StageRun
@@ -33,10 +40,16 @@ def storage(tmp_path_factory) -> str:
     store = Store(tmp_path_factory.mktemp("store"))
     records = Records(store)
     scores = pa.table({"track": ["a"], "class": ["loud"], "target": [1], "score": [0.125]})
+    counts = {"num_positives": [1], "num_tracks": [2], "roc_auc": [0.5], "pr_auc": [0.5]}
+    tags = pa.table({"class": ["loud"], "split": ["test"], **counts})
     for seed, value in ((0, 0.5), (1, 0.75)):
         kind = StageKind(name="toy", version=1, run=nothing)
         stage = Stage(kind=kind, config=Config(seed=seed), corpus="c0ffee", label=LONG)
-        store.begin(stage).finish(StageResult(metrics={"roc_auc": value}, tables={"track_scores": scores}))
+        epoch = {"epoch": 0, "step": 1, "phase": "0", "duration_s": 1.0, "loss": 0.5}
+        result = StageResult(
+            metrics={"roc_auc": value}, tables={"track_scores": scores, "tag_metrics": tags}, epochs=[epoch]
+        )
+        store.begin(stage, {"host": "node-1"}).finish(result)
         factors = {"source": "drums"}
         run = Run(
             study="toy", arm="bare", seed=seed, factors=factors, final_stage=stage.identity, stages=(stage.identity,)
@@ -67,10 +80,11 @@ def test_without_a_question_views_and_columns_are_listed(call):
     code, out, _ = call()
     lines = [line.split() for line in out.splitlines()]
     assert code == 0
+    assert any(line[:2] == ["duration_s", "DOUBLE"] and line[2:] == ["s"] for line in lines)
     views = [line[0] for line in lines if len(line) == 1]
     assert views == ["epochs", "runs", "stages", "tag_metrics", "track_scores"]
     for column in (["source", "VARCHAR"], ["roc_auc", "DOUBLE"], ["seed", "BIGINT"], ["score", "DOUBLE"]):
-        assert column in lines
+        assert column in [line[:2] for line in lines]
     # However narrow, a column stands in one line with its type.
     assert all(len(line) == 1 or line[1].isupper() for line in lines)
 
@@ -78,6 +92,67 @@ def test_without_a_question_views_and_columns_are_listed(call):
 def test_nothing_of_a_value_is_lost(call):
     _, out, _ = call("SELECT label FROM stages LIMIT 1")
     assert "".join(out.split()) == "label" + "".join(LONG.split())
+
+
+QUESTION = "SELECT runs.seed, runs.roc_auc, label FROM runs JOIN stages ON stage = final_stage ORDER BY 1"
+ANSWER = {"seed": [0, 1], "roc_auc": [0.5, 0.75], "label": [LONG, LONG]}
+
+
+def test_rows_come_as_csv_and_json_too(call):
+    _, out, _ = call("--format", "csv", QUESTION)
+    assert csv.read_csv(io.BytesIO(out.encode())).to_pydict() == ANSWER
+    _, out, _ = call("--format", "json", QUESTION)
+    assert pa.Table.from_pylist([json.loads(line) for line in out.splitlines()]).to_pydict() == ANSWER
+
+
+@pytest.mark.parametrize(("form", "read"), [("csv", csv.read_csv), ("json", read_json), ("parquet", pq.read_table)])
+def test_rows_go_into_a_file(call, tmp_path, form, read):
+    code, out, _ = call("--format", form, "--out", str(tmp_path / "rows"), QUESTION)
+    assert (code, out) == (0, "")
+    assert read(tmp_path / "rows").to_pydict() == ANSWER
+
+
+def test_parquet_does_not_go_to_the_terminal(call, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        call("--format", "parquet", QUESTION)
+    assert "give --out" in capsys.readouterr().err
+
+
+def test_compaction_merges_files_and_changes_no_row(call, storage, tmp_path):
+    place = tmp_path / "store"
+    shutil.copytree(storage, place)
+    before = [call(f"SELECT * FROM {view} ORDER BY ALL", at=str(place)) for view in ("runs", "stages", "track_scores")]
+    assert call("--compact", at=str(place))[0] == 0
+    assert [path.name for path in (place / "records" / "stages").iterdir()] == ["compacted.parquet"]
+    after = [call(f"SELECT * FROM {view} ORDER BY ALL", at=str(place)) for view in ("runs", "stages", "track_scores")]
+    assert after == before
+
+
+@pytest.mark.parametrize("line", [line.strip() for line in query.__doc__.splitlines() if line.startswith("    SELECT")])
+def test_the_examples_of_the_help_are_questions_that_have_answers(call, line):
+    code, _, err = call(line)
+    assert (code, err) == (0, "")
+
+
+def documented(language: str) -> str:
+    """The two lines of the README that open the records elsewhere."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    code = text.split("```python\n")[1].split("```")[0]
+    lines = [line for line in code.splitlines() if line]
+    start = next(number for number, line in enumerate(lines) if line.startswith(f"import {language}"))
+    return "\n".join(lines[start : start + 2])
+
+
+@pytest.mark.parametrize("language", ["pandas", "polars", "duckdb"])
+def test_the_readmes_two_lines_open_the_records(language, storage, monkeypatch):
+    """What they make of the last line's value is one mean for the only arm."""
+    lines = documented(language).replace("results/demo", storage)
+    scope: dict = {}
+    first, second = lines.splitlines()
+    exec(first, scope)
+    found = eval(second, scope)
+    values = found.fetchall()[0] if language == "duckdb" else found.to_numpy().ravel().tolist()
+    assert 0.125 in list(values)
 
 
 @pytest.mark.parametrize(

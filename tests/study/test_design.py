@@ -7,7 +7,7 @@ import pytest
 from toy_study import REFERENCE, corpora_in_name, recipe
 
 from components.adapters import ALL_POINTS, NO_POINTS, finest, without
-from study.design import Arm, Study, bare, full_grid, leave_one_out, one_factor_off, probes
+from study.design import Arm, Study, against, bare, full_grid, leave_one_out, one_factor_off, probes
 from study.stage import StageGraph
 from study.trial import bare_trial
 
@@ -39,6 +39,20 @@ def test_probes_are_named_by_what_the_separator_was_trained_on():
     assert names(arms) == ["probe mixture", "probe none", "probe vocals"]
     assert [arm.trial.probe for arm in arms] == [("mixture",), ("estimates",), ("estimates",)]
     assert all(arm.trial.scheme == "probe" and arm.trial.task == REFERENCE.task for arm in arms)
+
+
+def test_planned_comparisons_are_of_like_with_like():
+    arms = [*probes(REFERENCE, sources=[None, "none"]), bare(REFERENCE), *one_factor_off(REFERENCE, source=["none"])]
+    compare = [against("bare"), against("probe mixture", metrics=["roc_auc", "pr_auc"])]
+    study = Study(name="toy", arms=arms, seeds=[0], compare=compare)
+    assert study.comparisons == [
+        ("reference", "bare", "roc_auc"),
+        ("source=none", "bare", "roc_auc"),
+        ("probe none", "probe mixture", "roc_auc"),
+        ("probe none", "probe mixture", "pr_auc"),
+    ]
+    with pytest.raises(ValueError, match=r"Study\.compare names 'nobody'"):
+        Study(name="toy", arms=arms, seeds=[0], compare=[against("nobody")])
 
 
 @pytest.mark.parametrize("design", [one_factor_off, full_grid])

@@ -47,7 +47,7 @@ def test_the_views_are_the_tables(query):
 
 
 def test_factors_metrics_and_facts_are_columns(query):
-    columns = {view: dict(found) for view, found in query.columns().items()}
+    columns = {view: {name: kind for name, kind, _ in found} for view, found in query.columns().items()}
     assert {"study", "arm", "seed", "state", "task", "source", "loss", "accuracy"} <= set(columns["runs"])
     assert columns["runs"]["source"] == "VARCHAR" and columns["runs"]["loss"] == "DOUBLE"
     assert {"kind", "duration_s", "loss", "host", "device"} <= set(columns["stages"])
