@@ -1,0 +1,69 @@
+"""Power: which effect so many seeds can show, and how many seeds an effect would need.
+
+All of it is for the two-sided paired t test. Effects are in standard deviations of the differences unless said
+otherwise.
+"""
+
+from functools import cache
+
+import numpy as np
+from scipy import optimize, stats
+
+# More seeds than anyone will train: beyond, the answer is that there are too many.
+MOST_SEEDS = 100_000
+
+
+def power_of(effect: float, num_pairs: int, *, alpha: float = 0.05) -> float:
+    """The chance that the test rejects at level `alpha`; ValueError for fewer than two pairs."""
+    _check(num_pairs, alpha)
+    df, shift = num_pairs - 1, abs(effect) * np.sqrt(num_pairs)
+    critical = stats.t.isf(alpha / 2, df)
+    # The lower tail as the upper one of the mirrored distribution: scipy's own is NaN for some large effects.
+    return float(stats.nct.sf(critical, df, shift) + stats.nct.sf(critical, df, -shift))
+
+
+def smallest_detectable_effect(num_pairs: int, sd: float, *, power: float = 0.8, alpha: float = 0.05) -> float:
+    """The smallest effect, in the unit of `sd`, that so many pairs show with that power.
+
+    Args:
+        sd: standard deviation of the paired differences.
+        alpha: divide it by the number of comparisons for one that survives Holm's first step.
+
+    Raises:
+        ValueError: fewer than two pairs, or a power or alpha not in (0, 1) or not above each other.
+    """
+    return sd * _in_sds(num_pairs, power, alpha)
+
+
+@cache
+def _in_sds(num_pairs: int, power: float, alpha: float) -> float:
+    _check(num_pairs, alpha, power)
+    most = 1.0
+    while power_of(most, num_pairs, alpha=alpha) < power:
+        most *= 2
+    found = optimize.root_scalar(lambda effect: power_of(effect, num_pairs, alpha=alpha) - power, bracket=(0.0, most))
+    return float(found.root)
+
+
+def num_pairs_needed(effect: float, *, power: float = 0.8, alpha: float = 0.05) -> int | None:
+    """The fewest pairs that show an effect with that power, were the true one as large; None above `MOST_SEEDS`."""
+    _check(2, alpha, power)
+    enough = 2
+    while power_of(effect, enough, alpha=alpha) < power:
+        if enough == MOST_SEEDS:
+            return None
+        enough = min(2 * enough, MOST_SEEDS)
+    few = enough // 2
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        few, enough = (few, middle) if power_of(effect, middle, alpha=alpha) >= power else (middle, enough)
+    return enough
+
+
+def _check(num_pairs: int, alpha: float, power: float | None = None) -> None:
+    if num_pairs < 2:
+        raise ValueError(f"a paired t test needs 2 pairs, got {num_pairs}")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha is {alpha}; it lies between 0 and 1")
+    if power is not None and not alpha < power < 1:
+        raise ValueError(f"the power is {power}; it lies between alpha ({alpha}) and 1")
