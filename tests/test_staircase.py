@@ -10,8 +10,8 @@ ROOT = Path(__file__).parent.parent
 FLOORS = ("components", "study", "experiments")
 # What pictures would need as well as music; the study's other modules stand above it and are closed to it.
 ENGINE_NAMES = (
-    "stage identity storage store attempt derive record_schemas records statistics site stage_log scheduler worker "
-    "cluster progress query provenance"
+    "stage identity storage store attempt derive record_schemas records site stage_log scheduler worker cluster "
+    "progress query provenance statistics power factorial track_statistics track_bootstrap measured comparisons"
 )
 ENGINE = {f"study.{name}" for name in ENGINE_NAMES.split()}
 KNOW_RAY = {"study.cluster", "study.scheduler", "study.worker"}
