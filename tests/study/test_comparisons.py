@@ -169,6 +169,11 @@ def test_one_separator_for_all_seeds_takes_the_star():
     assert rows[1].star
 
 
+def test_what_may_have_no_star_makes_none_of_the_others_easier():
+    conditional, drums = rows_of(study(shared=("vocals",)), [VOCALS, DRUMS])
+    assert conditional.p < drums.p and drums.p_holm == pytest.approx(2 * drums.p)
+
+
 def test_nor_has_the_reference_one_separator_alone():
     reason = "conditional on that one checkpoint: vocals has one separation for all seeds"
     assert rows_of(study(shared=("vocals",)), [Comparison("bare", "vocals", "roc_auc")])[0].reasons == (reason,)

@@ -202,6 +202,13 @@ def test_sign_flip_counts_ties():
     assert sign_flip_p(np.array([0.3, 0.2, -0.1])) == 4 / 8
 
 
+def test_sign_flip_of_tenths_is_that_of_whole_numbers():
+    # Sums that tie in whole numbers are told apart by rounding in tenths.
+    whole = np.array([-8, -9, -6, 6, 3, 8])
+    tied = [abs(np.dot(signs, whole)) >= abs(whole.sum()) for signs in product((-1, 1), repeat=6)]
+    assert sign_flip_p(whole / 10) == np.mean(tied)
+
+
 def test_random_sign_flips_are_near_scipys_and_repeat(rng):
     differences = rng.normal(0.5, 1, size=MOST_ENUMERATED_PAIRS + 1)
     found = sign_flip_p(differences, num_resamples=40_000, seed=3)
