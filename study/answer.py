@@ -211,7 +211,7 @@ def _value(answer: Answer, values: ByArm, arm: str) -> str:
     text = f"{found.mean:.3f}" + (f" ± {found.sd:.3f}" if found.num > 1 else "")
     if found.num == answer.num_seeds:
         return text
-    return f"{text} (any seed)" if len(values[arm]) == answer.num_seeds else f"{text} (n = {found.num})"
+    return f"{text} each" if len(values[arm]) == answer.num_seeds else f"{text} (n = {found.num})"
 
 
 def _difference(answer: Answer, values: ByArm, arm: str) -> str:

@@ -246,7 +246,7 @@ def copies(answer: Answer, **changed) -> str:
 
 
 def test_copies_of_a_run_count_once(answer):
-    assert row_of(copies(answer), "shared").split() == ["shared", "0.900", "(any", "seed)", "+0.100", "(6/6)"]
+    assert row_of(copies(answer), "shared").split() == ["shared", "0.900", "each", "+0.100", "(6/6)"]
     one = dict.fromkeys(range(6), "another")
     text = copies(answer, bare=one)
     assert row_of(text, "shared").split()[-2:] == ["+0.100", "(1/1)"]
