@@ -1,16 +1,18 @@
 """The graph of stages on a real cluster: order, failure, loss, a second study, growth."""
 
+import importlib
 import pickle
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import toy_kinds
-from toy_kinds import journal, toy
+from toy_kinds import ToyConfig, journal, toy
 
 from study import cluster
 from study.records import Records
 from study.site import Resources, Site
+from study.stage import Stage, StageKind
 from study.stage_log import log_path
 from study.store import Store
 
@@ -115,6 +117,19 @@ def test_a_lost_controller_gives_its_cpus_back(run, tmp_path):
 
     both = toy("both", run=toy_kinds.adds_up)
     assert run([both], default_resources=Resources(num_workers=2)).states() == {"both": "done"}
+
+
+def test_code_that_the_workers_have_not_fails_at_once_and_is_named(run, tmp_path, monkeypatch):
+    (tmp_path / "only_here.py").write_text("def run(run):\n    raise AssertionError\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    kind = StageKind(name="only-here", version=1, run=importlib.import_module("only_here").run)
+    stages = [Stage(kind=kind, config=ToyConfig(name=name), corpus="c0ffee", label=name) for name in ("one", "two")]
+
+    progress = run(stages, stages_per_trial=2, max_cpus=1)
+
+    assert set(progress.states().values()) == {"failed"}
+    assert "No module named 'only_here'" in progress.error("one")
+    assert sorted(failures(tmp_path)) == ["one", "two"]
 
 
 def test_a_stage_that_another_study_finishes_first_is_done_once(run, tmp_path):
