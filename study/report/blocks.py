@@ -8,6 +8,7 @@ from study.statistics import Interval, Spread
 
 Value = str | float | int | bool | None
 MINUS = "\u2212"
+WIDEST_UNBROKEN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +16,7 @@ class Cell:
     """A cell as it is read, and what it holds.
 
     Attributes:
-        values: full-precision numbers by the end of their column's name in CSV; the first one sorts.
+        values: full-precision numbers by the end of their column's name in CSV.
         mark: stands outside the column, a star for example.
         small: what follows in small print.
         faint: whether it stands back: missing, not significant.
@@ -26,10 +27,6 @@ class Cell:
     mark: str = ""
     small: str = ""
     faint: bool = False
-
-    @property
-    def sort_key(self) -> Value:
-        return next(iter(self.values.values()), self.text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +47,11 @@ class Table:
     note: str = ""
     badge: str = ""
     sortable: bool = False
+
+    def width(self, column: int) -> int:
+        """Letters that a column of words should have room for before they are broken."""
+        longest = max((len(row[column].text) for row in self.rows), default=0)
+        return min(longest, WIDEST_UNBROKEN)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from functools import cached_property
 from study.comparisons import Compared, Comparison, compare
 from study.measured import Measured
 from study.report.blocks import Cell, Table, columns, difference_cell, interval_cell, label, p_cell
-from study.report.facts import Facts, listed, quoted, text
+from study.report.facts import Facts, quoted, text
 
 # A probe is fitted, not drawn: running it twice on the same features gives the same.
 DETERMINISTIC = ("probe",)
@@ -56,25 +56,33 @@ class Comparing:
 
 def pairs_sql(facts: Facts, compared: Sequence[Compared]) -> list[str]:
     """The questions for the seeds and mean differences of comparisons, one for each metric."""
+    by_metric: dict[str, list[Comparison]] = {}
+    for one in compared:
+        by_metric.setdefault(one.comparison.metric, []).append(one.comparison)
     return [
-        _pairs_sql(facts, metric, [one.comparison for one in compared if one.comparison.metric == metric])
-        for metric in dict.fromkeys(one.comparison.metric for one in compared)
-        if facts.has("runs", metric)
+        _pairs_sql(facts, metric, _values_sql(facts, metric, comparisons), comparisons)
+        for metric, comparisons in by_metric.items()
+        if metric in facts.groups or facts.has("runs", metric)
     ]
 
 
-def _pairs_sql(facts: Facts, metric: str, comparisons: Sequence[Comparison]) -> str:
-    pairs = ", ".join(f"({text(one.arm)}, {text(one.against)})" for one in comparisons)
+def _values_sql(facts: Facts, metric: str, comparisons: Sequence[Comparison]) -> str:
+    """Rows of arm, seed and value."""
+    arms = list(dict.fromkeys(arm for one in comparisons for arm in (one.arm, one.against)))
+    if metric in facts.groups:
+        return facts.group_sql(metric, arms)
     column = quoted(metric)
+    return f"  SELECT arm, seed, {column} AS value\n  FROM runs\n  WHERE {facts.where(arms)} AND isfinite({column})"
+
+
+def _pairs_sql(facts: Facts, metric: str, values: str, comparisons: Sequence[Comparison]) -> str:
+    pairs = ", ".join(f"({text(one.arm)}, {text(one.against)})" for one in comparisons)
     return (
+        f"WITH scores AS (\n{values}\n)\n"
         f"SELECT a.arm, b.arm AS against, {text(metric)} AS metric, count(*) AS seeds,\n"
-        f"  avg(a.{column} - b.{column}) AS difference, stddev_samp(a.{column} - b.{column}) AS sd,\n"
-        f"  count(*) FILTER (a.{column} > b.{column}) AS seeds_above\n"
-        f"FROM runs a JOIN runs b ON a.study = b.study AND a.seed = b.seed\n"
-        f"WHERE a.study = {text(facts.name)} AND a.seed IN ({', '.join(map(str, facts.seeds))})\n"
-        f"  AND a.state = 'done' AND b.state = 'done' AND isfinite(a.{column}) AND isfinite(b.{column})\n"
-        f"  AND a.arm IN ({listed(dict.fromkeys(one.arm for one in comparisons))})\n"
-        f"  AND (a.arm, b.arm) IN ({pairs})\nGROUP BY ALL"
+        "  avg(a.value - b.value) AS difference, stddev_samp(a.value - b.value) AS sd,\n"
+        "  count(*) FILTER (a.value > b.value) AS seeds_above\n"
+        f"FROM scores a JOIN scores b USING (seed)\nWHERE (a.arm, b.arm) IN ({pairs})\nGROUP BY ALL"
     )
 
 
@@ -83,14 +91,17 @@ def comparison_table(facts: Facts, key: str, caption: str, compared: Sequence[Co
     questions = pairs_sql(facts, compared)
     found = {(row["arm"], row["against"], row["metric"]): row for sql in questions for row in facts.ask(sql).rows}
     planned = any(one.planned for one in compared)
-    titles = ["arm", "against", "in"]
+    several = len({one.comparison.metric for one in compared}) > 1
+    titles = ["arm", "against", *(["in"] if several else [])]
     numbers = ["difference", "95 % over seeds", "seeds above", "p", *(["p (Holm)"] if planned else [])]
     rows = []
     for one in compared:
         names = (one.comparison.arm, one.comparison.against, one.comparison.metric)
         words = [label(name) for name in (*names[:2], title_of(facts, names[2]))]
-        rows.append([*words, *_cells(one, found.get(names), facts.digits, planned)])
+        rows.append([*words[: len(titles)], *_cells(one, found.get(names), facts.digits, planned)])
     head = [*columns(*titles, *numbers, words=len(titles)), *columns("why no star" if planned else "remarks")]
+    if compared and not several:
+        caption = f"{caption} In {title_of(facts, compared[0].comparison.metric)}."
     if not any(row[-1].text for row in rows):
         head, rows = head[:-1], [row[:-1] for row in rows]
     return Table(key=key, caption=caption, columns=head, rows=rows, sql=questions, note=note)

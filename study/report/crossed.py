@@ -20,6 +20,8 @@ SAYS = (
 )
 # A factor's first level is what its others are compared with, unless one of these is there.
 _FIRST = ("none", "two-stage", "random", "frozen")
+# More is not looked at in one figure.
+MOST_FIGURES, MOST_LEVELS = 3, 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +35,12 @@ class Crossing:
 
 
 def crossings(facts: Facts) -> list[Crossing]:
-    """Of all pairs of factors those that are crossed completely, the largest of each pair."""
+    """Of all pairs of factors those that are crossed completely and can be drawn, the largest of each pair."""
     names = [name for name in next(iter(facts.arms.values()), {}) if name not in ("task", "probe")]
     joint = [arm for arm, factors in facts.arms.items() if factors["scheme"] not in ("probe", "-")]
     found = [one for pair in combinations(names, 2) for one in [_largest(facts, joint, pair)] if one is not None]
-    return sorted(found, key=lambda one: -len(one.arms))
+    drawn = [one for one in found if max(map(len, one.levels)) <= MOST_LEVELS]
+    return sorted(drawn, key=lambda one: -len(one.arms))
 
 
 def _largest(facts: Facts, arms: Sequence[str], pair: tuple[str, str]) -> Crossing | None:
@@ -46,7 +49,7 @@ def _largest(facts: Facts, arms: Sequence[str], pair: tuple[str, str]) -> Crossi
         factors = facts.arms[arm]
         others = tuple(level for name, level in factors.items() if name not in pair)
         cells.setdefault(others, {})[(factors[pair[0]], factors[pair[1]])] = arm
-    whole = [one for one in cells.values() if _is_crossed(one)]
+    whole = [grid for one in cells.values() if (grid := _largest_grid(one))]
     if not whole:
         return None
     chosen = max(whole, key=len)
@@ -59,15 +62,23 @@ def _first(level: str) -> bool:
     return level not in _FIRST
 
 
-def _is_crossed(cells: Mapping[tuple[str, str], str]) -> bool:
-    first, second = ({*column} for column in zip(*cells, strict=True))
-    return len(first) > 1 and len(second) > 1 and len(cells) == len(first) * len(second)
+def _largest_grid(cells: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:
+    """The most cells whose levels are all combined, two levels of each factor at least; empty where there are none."""
+    partners: dict[str, set[str]] = {}
+    for first, second in cells:
+        partners.setdefault(first, set()).add(second)
+    best: dict[tuple[str, str], str] = {}
+    for wanted in partners.values():
+        rows = [first for first, found in partners.items() if wanted <= found]
+        if len(wanted) > 1 and len(rows) > 1 and len(wanted) * len(rows) > len(best):
+            best = {cell: arm for cell, arm in cells.items() if cell[0] in rows and cell[1] in wanted}
+    return best
 
 
 def section(facts: Facts) -> Section | None:
     """Where there is a complete crossing."""
     blocks: list[Table | Figure] = []
-    for crossing in crossings(facts)[:3]:
+    for crossing in crossings(facts)[:MOST_FIGURES]:
         metric = next(iter(facts.metrics_of(crossing.task)), None)
         values = facts.values(metric) if metric else {}
         if metric and all(values.get(arm) for arm in crossing.arms.values()):

@@ -17,7 +17,7 @@ SAYS = (
 )
 # arm -> seed -> [(epoch, value)]
 Curves = Mapping[str, Mapping[int, list[tuple[int, float]]]]
-MOST_ARMS, NUM_COLUMNS, MOST_POINTS = 24, 4, 40
+MOST_ARMS, NUM_COLUMNS, MOST_POINTS = 20, 4, 32
 
 
 def section(facts: Facts) -> Section | None:

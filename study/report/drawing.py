@@ -81,6 +81,7 @@ def _inline(svg: str, key: str) -> str:
     body = re.sub(r' xmlns(:xlink)?="[^"]*"', "", body)
     body = re.sub(r'(<svg[^>]*?) width="([\d.]+)pt"', r'\1 style="--width:\2"', body, count=1)
     body = re.sub(r'(<svg[^>]*?) height="[\d.]+pt"', r'\1 aria-hidden="true"', body, count=1)
+    body = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\d\.\d)\d+", r"\1", path[0]), body)
     body = re.sub(r'"[^"<>]*"', lambda quoted: re.sub(r"(\d\.\d{2})\d+", r"\1", quoted[0]), body)
     for colour, part in PARTS.items():
         body = body.replace(colour, f"var(--{part})")

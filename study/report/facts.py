@@ -91,11 +91,19 @@ class Facts:
         return f"{self.planned(arms, view)} AND {view}.state = 'done'"
 
     def planned(self, arms: Iterable[str], view: str = "runs") -> str:
-        """The condition of a SELECT for the runs of these arms, done or not."""
-        return (
-            f"{view}.study = {text(self.name)} AND {view}.arm IN ({listed(arms)})\n"
-            f"  AND {view}.seed IN ({', '.join(map(str, self.seeds))})"
-        )
+        """The condition of a SELECT for the runs of these arms, done or not; no longer than it has to be."""
+        wanted, parts = list(arms), [f"{view}.study = {text(self.name)}"]
+        if not self._recorded["arm"] <= set(wanted):
+            parts.append(f"{view}.arm IN ({listed(wanted)})")
+        if not self._recorded["seed"] <= set(self.seeds):
+            parts.append(f"{view}.seed IN ({', '.join(map(str, self.seeds)) or 'NULL'})")
+        return "\n  AND ".join(parts)
+
+    @cached_property
+    def _recorded(self) -> dict[str, set[Any]]:
+        """Arms and seeds that the records know under the study's name."""
+        rows = self.ask(f"SELECT DISTINCT arm, seed FROM runs WHERE study = {text(self.name)}").rows
+        return {name: {row[name] for row in rows} for name in ("arm", "seed")}
 
     @cached_property
     def runs(self) -> list[dict[str, Any]]:
@@ -131,22 +139,23 @@ class Facts:
         """Group of tags -> arm -> the spread of the group's mean ROC-AUC; and the question."""
         if not arms or not self.groups:
             return {}, []
-        parts = "\n  UNION ALL\n".join(self._group(name, tags, arms) for name, tags in self.groups.items())
-        asked = self.ask(f'SELECT "group", arm,\n  {_summary("value", "value")}\nFROM (\n{parts}\n)\nGROUP BY ALL')
-        by_group = {name: [row for row in asked.rows if row["group"] == name] for name in self.groups}
+        parts = "\n  UNION ALL\n".join(self.group_sql(name, arms) for name in self.groups)
+        asked = self.ask(f"SELECT tag_group, arm,\n  {_summary('value', 'value')}\nFROM (\n{parts}\n)\nGROUP BY ALL")
+        by_group = {name: [row for row in asked.rows if row["tag_group"] == name] for name in self.groups}
         return {name: _by_arm(rows, "value") for name, rows in by_group.items() if rows}, [asked.sql]
 
-    def _group(self, name: str, tags: Iterable[str], arms: Iterable[str]) -> str:
+    def group_sql(self, name: str, arms: Iterable[str]) -> str:
+        """The question for arm, seed and value: the mean ROC-AUC of a group's tags."""
         return (
-            f'  SELECT {text(name)} AS "group", arm, seed, avg(t.roc_auc) AS value\n'
+            f"  SELECT {text(name)} AS tag_group, arm, seed, avg(t.roc_auc) AS value\n"
             f"  FROM tag_metrics t JOIN runs ON t.stage = runs.final_stage\n"
-            f"  WHERE {self.where(arms)} AND t.class IN ({listed(tags)})\n  GROUP BY ALL"
+            f"  WHERE {self.where(arms)} AND t.class IN ({listed(self.groups[name])})\n  GROUP BY ALL"
         )
 
     def group_values(self, group: str) -> dict[str, dict[int, float]]:
         """Arm -> seed -> the mean ROC-AUC of a group's tags."""
         found: dict[str, dict[int, float]] = {}
-        for row in self.ask(self._group(group, self.groups[group], self.arms)).rows:
+        for row in self.ask(self.group_sql(group, self.arms)).rows:
             found.setdefault(row["arm"], {})[row["seed"]] = row["value"]
         return found
 

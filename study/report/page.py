@@ -90,8 +90,9 @@ def html(page: Page) -> str:
 
 
 def command(storage: str, sql: str) -> str:
-    """The line that asks the same question."""
-    return f"python experiments/query.py --storage {shlex.quote(storage)} {shlex.quote(sql)}"
+    """The line that asks the same question; in double quotes where the shell leaves what is in them alone."""
+    question = shlex.quote(sql) if set(sql) & set('"$`\\!') else f'"{sql}"'
+    return f"python experiments/query.py --storage {shlex.quote(storage)} {question}"
 
 
 def _until(facts: Facts) -> str:

@@ -64,7 +64,10 @@ def _table(facts: Facts, comparing: Comparing, chosen: Mapping[Key, Mapping[str,
         spreads, sql = facts.spreads(list(arms.values()), metrics)
         questions += sql
         for metric in (name for name in metrics if (backend, task, name) in COLUMNS):
-            head += [Column(title=f"{backend.upper()} {metrics[metric]}, ours"), Column(title="paper")]
+            head += [
+                Column(title=f"{backend.upper()} {metrics[metric]}, ours"),
+                Column(title=f"{backend.upper()} {metrics[metric]}, paper"),
+            ]
             for row in ROWS:
                 body[row] += [
                     _ours(facts, comparing, arms, (row, metric), spreads[metric]),

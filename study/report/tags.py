@@ -17,7 +17,7 @@ from study.report.blocks import (
     spread_cell,
 )
 from study.report.comparing import Comparing, Comparison, comparison_table
-from study.report.facts import Facts, listed, spread_of, text
+from study.report.facts import Facts, spread_of, text
 from study.report.tag_differential import Differential, differential, in_groups, tag_values
 from study.report.tag_figures import bars, intervals
 
@@ -119,9 +119,9 @@ def _differences_sql(facts: Facts, found: Differential) -> str:
 def _scores_sql(facts: Facts, arms: Sequence[str]) -> str:
     """The question for the scores that the intervals over songs are made of."""
     return (
-        'SELECT runs.arm, runs.seed, t.track, t."class", t.target, t.score\n'
+        "SELECT runs.arm, runs.seed, t.track, t.class, t.target, t.score\n"
         "FROM track_scores t JOIN runs ON t.stage = runs.final_stage\n"
-        f"WHERE runs.study = {text(facts.name)} AND runs.arm IN ({listed(arms)})"
+        f"WHERE {facts.where(arms)}"
     )
 
 
