@@ -6,9 +6,10 @@ from matplotlib.figure import Figure as Canvas
 
 from study.comparisons import Compared
 from study.report import drawing
-from study.report.blocks import Figure, Section, Table, columns, label, spread_cell
+from study.report.blocks import Figure, Section, Table, columns, label
 from study.report.comparing import Comparing, Comparison, comparison_table, title_of
 from study.report.facts import Facts
+from study.report.scores import score
 
 SAYS = (
     "Every arm with its planned comparisons, paired by seed; the intervals cover what other seeds would change, and "
@@ -51,15 +52,7 @@ def _scores(facts: Facts, task: str, arms: list[str]) -> list[Table]:
         [
             label(arm),
             label(differs_in(facts, arm, reference) if arm != reference else "the reference of this column"),
-            *(
-                spread_cell(
-                    spreads[name].get(arm),
-                    len(facts.seeds),
-                    digits=facts.digits,
-                    failed="failed" in facts.states[arm].values(),
-                )
-                for name in metrics
-            ),
+            *(score(facts, arm, spreads[name].get(arm)) for name in metrics),
         ]
         for arm in arms
     ]

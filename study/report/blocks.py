@@ -92,18 +92,14 @@ def signed(value: float, digits: int) -> str:
     return f"{value:+.{digits}f}".replace("-", MINUS)
 
 
-def spread_cell(
-    spread: Spread | None, planned: int, *, digits: int = 3, scale: float = 1.0, mark: str = "", failed: bool = False
-) -> Cell:
-    """Mean ± sd, and the number of seeds where it is not the planned one (0: always); without any a word for that."""
-    if spread is None:
-        return Cell(text="failed" if failed else "missing", faint=True)
+def spread_cell(spread: Spread, *, digits: int, scale: float = 1.0, mark: str = "", small: str = "") -> Cell:
+    """Mean ± sd, without the sd for one run."""
     mean, sd = spread.mean * scale, spread.sd * scale
     shown = f"{mean:.{digits}f}" + (f" ± {sd:.{digits}f}" if spread.num > 1 else "")
     return Cell(
         text=shown.replace("-", MINUS),
         values={"mean": mean, "sd": sd if spread.num > 1 else None, "n": spread.num},
-        small="" if spread.num == planned else f"({spread.num})" if planned == 0 else f"(n = {spread.num})",
+        small=small,
         mark=mark,
     )
 

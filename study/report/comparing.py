@@ -10,6 +10,7 @@ from study.report.facts import Facts, quoted, text
 
 # A probe is fitted, not drawn: running it twice on the same features gives the same.
 DETERMINISTIC = ("probe",)
+ALPHA = 0.05
 
 
 class Comparing:
@@ -125,7 +126,7 @@ def remark(one: Compared) -> str:
     """In plain words, why there is no star, and what the answer is conditional on."""
     reasons = [reason for reason in one.reasons if not reason.startswith("post hoc")]
     if not reasons and one.planned and not one.star and one.p is not None:
-        reasons = ["no difference shown"]
+        reasons = ["not after Holm's correction" if one.p <= ALPHA else "no difference shown"]
     return "; ".join([*reasons, *filter(None, [one.note])])
 
 

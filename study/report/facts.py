@@ -127,12 +127,16 @@ class Facts:
         return found
 
     def spreads(self, arms: Sequence[str], metrics: Iterable[str]) -> tuple[dict[str, dict[str, Spread]], list[str]]:
-        """Metric -> arm -> its mean, sd and number of seeds; and the question."""
+        """Metric -> arm -> its mean, sd and number of different runs; and the question."""
         names = list(metrics)
         if not arms or not names:
             return {}, []
         columns = "".join(f",\n  {_summary(quoted(name), name)}" for name in names)
-        asked = self.ask(f"SELECT arm{columns}\nFROM runs\nWHERE {self.where(arms)}\nGROUP BY arm")
+        # Seeds that share a final stage are one run: a copy replicates nothing.
+        runs = (
+            f"SELECT DISTINCT arm, final_stage, {', '.join(map(quoted, names))} FROM runs\n  WHERE {self.where(arms)}"
+        )
+        asked = self.ask(f"SELECT arm{columns}\nFROM (\n  {runs}\n)\nGROUP BY arm")
         return {name: _by_arm(asked.rows, name) for name in names}, [asked.sql]
 
     def group_spreads(self, arms: Sequence[str]) -> tuple[dict[str, dict[str, Spread]], list[str]]:
@@ -140,14 +144,15 @@ class Facts:
         if not arms or not self.groups:
             return {}, []
         parts = "\n  UNION ALL\n".join(self.group_sql(name, arms) for name in self.groups)
-        asked = self.ask(f"SELECT tag_group, arm,\n  {_summary('value', 'value')}\nFROM (\n{parts}\n)\nGROUP BY ALL")
+        runs = f"SELECT DISTINCT tag_group, arm, final_stage, value FROM (\n{parts}\n)"
+        asked = self.ask(f"SELECT tag_group, arm,\n  {_summary('value', 'value')}\nFROM ({runs})\nGROUP BY ALL")
         by_group = {name: [row for row in asked.rows if row["tag_group"] == name] for name in self.groups}
         return {name: _by_arm(rows, "value") for name, rows in by_group.items() if rows}, [asked.sql]
 
     def group_sql(self, name: str, arms: Iterable[str]) -> str:
         """The question for arm, seed and value: the mean ROC-AUC of a group's tags."""
         return (
-            f"  SELECT {text(name)} AS tag_group, arm, seed, avg(t.roc_auc) AS value\n"
+            f"  SELECT {text(name)} AS tag_group, arm, seed, final_stage, avg(t.roc_auc) AS value\n"
             f"  FROM tag_metrics t JOIN runs ON t.stage = runs.final_stage\n"
             f"  WHERE {self.where(arms)} AND t.class IN ({listed(self.groups[name])})\n  GROUP BY ALL"
         )

@@ -10,8 +10,9 @@ from matplotlib.patches import Rectangle
 
 from study.report import drawing
 from study.report.arms import reference_of
-from study.report.blocks import Figure, Section, Table, columns, label, signed, spread_cell
+from study.report.blocks import Figure, Section, Table, columns, label, signed
 from study.report.facts import Facts
+from study.report.scores import score
 
 TITLE = "Insertion points"
 SAYS = (
@@ -72,7 +73,7 @@ def _table(facts: Facts, place: int, arms: Mapping[str, str], task: str) -> Tabl
         [
             label(insertion),
             label(arm),
-            *(spread_cell(spreads[name].get(arm), len(facts.seeds), digits=facts.digits) for name in metrics),
+            *(score(facts, arm, spreads[name].get(arm)) for name in metrics),
         ]
         for insertion, arm in arms.items()
     ]

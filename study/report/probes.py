@@ -3,9 +3,10 @@
 from matplotlib.figure import Figure as Canvas
 
 from study.report import drawing
-from study.report.blocks import Figure, Section, Table, columns, label, spread_cell
+from study.report.blocks import Figure, Section, Table, columns, label
 from study.report.comparing import Comparing, Comparison, comparison_table
 from study.report.facts import Facts
+from study.report.scores import score
 
 TITLE = "What the separators hear"
 SAYS = (
@@ -37,7 +38,7 @@ def _task(facts: Facts, comparing: Comparing, task: str, arms: list[str]) -> lis
             label(arm),
             label(facts.arms[arm]["probe"]),
             label(facts.arms[arm]["source"]),
-            *(spread_cell(by_arm.get(arm), len(facts.seeds), digits=facts.digits) for by_arm in shown.values()),
+            *(score(facts, arm, by_arm.get(arm)) for by_arm in shown.values()),
         ]
         for arm in arms
     ]

@@ -1,10 +1,11 @@
 """The stage schemes: the same trial trained in two stages and in three."""
 
 from study.report.arms import forests
-from study.report.blocks import Cell, Column, Section, Table, columns, label, spread_cell
+from study.report.blocks import Cell, Column, Section, Table, columns, label
 from study.report.comparing import Comparing, Comparison, comparison_table
 from study.report.facts import Facts
 from study.report.published import SCHEMES, Published
+from study.report.scores import percent
 
 SAYS = (
     "Two-stage starts the backend anew in the joint finetuning, three-stage pre-trains it on the task first; a "
@@ -53,7 +54,7 @@ def _table(facts: Facts, found: list[tuple[str, str]], metrics: list[str]) -> Ta
     for pair in found:
         factors = facts.arms[pair[0]]
         row = [label(factors["backend"]), label(factors["source"])]
-        row += [spread_cell(spreads[name].get(arm), 0, digits=2, scale=100) for name in metrics for arm in pair]
+        row += [percent(facts, arm, spreads[name].get(arm)) for name in metrics for arm in pair]
         rows.append(row)
     paper = [_published(SCHEMES.get((scheme, name))) for name in metrics for scheme in ("two-stage", "three-stage")]
     rows.append([label("cnn", faint=True), label("other (the paper)", faint=True), *paper])

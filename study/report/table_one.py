@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 
-from study.report.blocks import Cell, Column, Section, Table, label, spread_cell
+from study.report.blocks import Cell, Column, Section, Table, label
 from study.report.comparing import Comparing
 from study.report.facts import Facts, Spread
 from study.report.published import COLUMNS, PAPER_SCHEME, ROWS, TABLE, TITLES, published
+from study.report.scores import percent
 
 Key = tuple[str, str]
 
@@ -94,8 +95,7 @@ def _ours(
     if arm is None:
         return Cell(text="–", faint=True)
     star = row != "-" and comparing.star(arm, arms["-"], metric)
-    failed = "failed" in facts.states[arm].values()
-    return spread_cell(spreads.get(arm), 0, digits=2, scale=100, mark="*" if star else "", failed=failed)
+    return percent(facts, arm, spreads.get(arm), star=star)
 
 
 def _theirs(row: str, column: tuple[str, str, str]) -> Cell:

@@ -14,10 +14,10 @@ from study.report.blocks import (
     interval_cell,
     label,
     number,
-    spread_cell,
 )
 from study.report.comparing import Comparing, Comparison, comparison_table
 from study.report.facts import Facts, spread_of, text
+from study.report.scores import score
 from study.report.tag_differential import Differential, differential, in_groups, tag_values
 from study.report.tag_figures import bars, intervals
 
@@ -53,10 +53,7 @@ def _groups(facts: Facts, comparing: Comparing, arms: list[str]) -> list[Table |
     if not spreads:
         return []
     num_seeds = len(facts.seeds)
-    cells = {
-        arm: [spread_cell(by_arm.get(arm), num_seeds, digits=facts.digits) for by_arm in spreads.values()]
-        for arm in arms
-    }
+    cells = {arm: [score(facts, arm, by_arm.get(arm)) for by_arm in spreads.values()] for arm in arms}
     named = "; ".join(f"{name}: {', '.join(facts.groups[name])}" for name in spreads)
     caption = f"Groups of tags: the mean ROC-AUC of their tags, mean ± sd over {num_seeds} seeds. {named}."
     rows = [[label(arm), *row] for arm, row in cells.items()]
@@ -131,9 +128,7 @@ def _all(facts: Facts, arms: list[str], tags: Sequence[str]) -> Table:
         f"{_TAGS}\nWHERE {facts.where(arms)} AND t.split = 'test' AND isfinite(t.roc_auc)\nGROUP BY ALL"
     )
     found = {(row["class"], row["arm"]): spread_of(row, "value") for row in asked.rows}
-    rows = [
-        [label(tag), *(spread_cell(found.get((tag, arm)), len(facts.seeds), digits=3) for arm in arms)] for tag in tags
-    ]
+    rows = [[label(tag), *(score(facts, arm, found.get((tag, arm)), digits=3) for arm in arms)] for tag in tags]
     caption = f"Every tag and arm: ROC-AUC, mean ± sd over {len(facts.seeds)} seeds. A click on a heading sorts."
     return Table(
         key="all-tags", caption=caption, columns=columns("tag", *arms), rows=rows, sql=[asked.sql], sortable=True

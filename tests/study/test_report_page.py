@@ -11,7 +11,7 @@ import toy_report as toy
 
 from study.report.export import as_csv, as_latex, write
 from study.report.facts import Facts
-from study.report.page import build, html
+from study.report.page import Page, build, html
 
 ROOT = Path(__file__).parent.parent.parent
 ODD = """<b>&amp;</b></script> $x_1$ "'é% \\"""
@@ -44,8 +44,13 @@ class Tags(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory) -> str:
-    return html(build(Facts(toy.write_study(tmp_path_factory.mktemp("store")))))
+def page(tmp_path_factory) -> Page:
+    return build(Facts(toy.write_study(tmp_path_factory.mktemp("store"))))
+
+
+@pytest.fixture(scope="module")
+def text(page) -> str:
+    return html(page)
 
 
 def test_nothing_is_loaded_from_anywhere(text):
@@ -76,12 +81,12 @@ def test_drawings_follow_the_colours_of_the_page(text):
     assert not any("#1f2429" in one for one in drawings)
 
 
-def test_numbers_inside_drawings_are_not_cut(text):
-    ticks = re.findall(r">(0\.\d+)</text>", text)
-    assert ticks and all(re.search(r"probe", text) for _ in ticks)
-    for panel in re.findall(r"<svg.*?</svg>", text, re.DOTALL)[:1]:
-        shown = re.findall(r">([−\d.]+)</text>", panel)
-        assert len(shown) > 3
+def test_words_and_numbers_inside_drawings_are_those_of_the_files(page):
+    for figure in page.figures:
+        shown, drawn = (
+            re.findall(r">([^<>]*\S[^<>]*)</text>", one) for one in (figure.svg, figure.files["svg"].decode())
+        )
+        assert shown == drawn and len(shown) > 3
 
 
 def test_generated_songs_are_called_generated(text):
@@ -153,6 +158,15 @@ def test_arms_that_the_study_no_longer_has_are_left_out(tmp_path):
     (arms,) = [table for table in page.tables if table.key == "arms-tagging"]
     assert [row[0].text for row in arms.rows] == ["bare"]
     assert "n" not in arms.rows[0][2].small and arms.rows[0][2].values["n"] == 2
+
+
+def test_seeds_that_share_a_run_count_once(tmp_path):
+    arms = {"probe mixture": toy.probe("-"), "probe vocals": toy.probe("vocals")}
+    store = toy.write_study(tmp_path, arms, seeds=range(2), shared=["probe mixture"], comparisons=[], groups={})
+    page = build(Facts(store))
+    (probes,) = [table for table in page.tables if table.key == "probe-tagging"]
+    assert probes.rows[0][3].small == "(any seed)" and "±" not in probes.rows[0][3].text
+    assert probes.rows[1][3].small == "" and "±" in probes.rows[1][3].text
 
 
 def test_a_thousand_runs_fit_into_two_megabytes(tmp_path):

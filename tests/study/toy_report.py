@@ -153,9 +153,13 @@ def write_study(
     seeds: Iterable[int] = range(3),
     failed: Collection[tuple[str, int]] = (),
     missing: Collection[tuple[str, int]] = (),
+    shared: Collection[str] = (),
     **changes: Any,
 ) -> Store:
-    """A store with the study; `failed` and `missing` runs have a final stage that failed or never began."""
+    """A store with the study; `failed` and `missing` runs have a final stage that failed or never began.
+
+    Arms among `shared` have the same stages at all seeds.
+    """
     store = Store(folder)
     store.check_writable()
     records = Records(store)
@@ -164,7 +168,7 @@ def write_study(
     runs = []
     for seed in seeds:
         for arm, factors in arms.items():
-            needed = stages(arm, factors, seed)
+            needed = stages(arm, factors, 0 if arm in shared else seed)
             for one in needed[:-1]:
                 if not store.done(one.identity):
                     store.begin(one, facts).finish(StageResult(metrics={"si_sdr_vocals": 3.0}))
