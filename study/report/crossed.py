@@ -13,6 +13,7 @@ from study.report.blocks import Figure, Section, Table, columns, difference_cell
 from study.report.facts import Facts
 from study.statistics import Contrast
 
+Values = Mapping[str, Mapping[int, float]]
 TITLE = "Crossed factors"
 SAYS = (
     "Two factors of which every combination was trained: parallel lines mean that they add up; an interaction is shown "
@@ -83,12 +84,13 @@ def section(facts: Facts) -> Section | None:
         values = facts.values(metric) if metric else {}
         if metric and all(values.get(arm) for arm in crossing.arms.values()):
             title = facts.metrics_of(crossing.task)[metric]
-            blocks.append(_figure(crossing, title, values))
-            blocks += _table(facts, crossing, metric, values)
+            contrasts, why_none = _contrasts(crossing, values)
+            blocks.append(_figure(crossing, title, values, why_none))
+            blocks += [_table(facts, crossing, metric, contrasts)] if contrasts else []
     return Section(key="crossed", title=TITLE, says=SAYS, blocks=blocks) if blocks else None
 
 
-def _figure(crossing: Crossing, title: str, values: Mapping[str, Mapping[int, float]]) -> Figure:
+def _figure(crossing: Crossing, title: str, values: Values, why_none: str) -> Figure:
     lines, places = crossing.factors
     names, ticks = crossing.levels
 
@@ -110,20 +112,14 @@ def _figure(crossing: Crossing, title: str, values: Mapping[str, Mapping[int, fl
 
     return drawing.draw(
         f"crossed-{lines}-{places}",
-        f"{title} by {places} and {lines}: means over seeds, small dots are single seeds.",
+        f"{title} by {places} and {lines}: means over seeds, small dots are single seeds.{why_none}",
         f"Interaction plot of {lines} and {places}; the numbers are in the tables of the arms.",
         paint,
         height=2.7,
     )
 
 
-def _table(facts: Facts, crossing: Crossing, metric: str, values: Mapping[str, Mapping[int, float]]) -> list[Table]:
-    cells = {cell: values[arm] for cell, arm in crossing.arms.items()}
-    try:
-        factorial = Factorial.of(crossing.factors, cells)
-        contrasts = list(_contrasts(crossing, factorial))
-    except ValueError:
-        return []
+def _table(facts: Facts, crossing: Crossing, metric: str, contrasts: Sequence[tuple[str, Contrast]]) -> Table:
     rows = [
         [
             label(name),
@@ -135,18 +131,25 @@ def _table(facts: Facts, crossing: Crossing, metric: str, values: Mapping[str, M
     ]
     lines, places = crossing.factors
     _, sql = facts.spreads(list(crossing.arms.values()), [metric])
-    return [
-        Table(
-            key=f"crossed-{lines}-{places}",
-            caption=f"{lines} × {places}: main effects, over the other factor's levels, and interactions. Post hoc.",
-            columns=columns("change", "difference", "95 % over seeds", "p"),
-            rows=rows,
-            sql=sql,
-        )
-    ]
+    return Table(
+        key=f"crossed-{lines}-{places}",
+        caption=f"{lines} × {places}: main effects, over the other factor's levels, and interactions. Post hoc.",
+        columns=columns("change", "difference", "95 % over seeds", "p"),
+        rows=rows,
+        sql=sql,
+    )
 
 
-def _contrasts(crossing: Crossing, factorial: Factorial) -> list[tuple[str, Contrast]]:
+def _contrasts(crossing: Crossing, values: Values) -> tuple[list[tuple[str, Contrast]], str]:
+    """Main effects and interactions by name; none, and why, where a seed is missing or nothing spreads."""
+    try:
+        factorial = Factorial.of(crossing.factors, {cell: values[arm] for cell, arm in crossing.arms.items()})
+        return _named_contrasts(crossing, factorial), ""
+    except ValueError as error:
+        return [], f" No effects are tested: {error}."
+
+
+def _named_contrasts(crossing: Crossing, factorial: Factorial) -> list[tuple[str, Contrast]]:
     sides = [
         [Change(factor=factor, level=level, against=levels[0]) for level in levels[1:]]
         for factor, levels in zip(crossing.factors, crossing.levels, strict=True)

@@ -5,7 +5,7 @@ from statistics import median
 
 from study.comparisons import Compared
 from study.report.blocks import signed
-from study.report.comparing import Comparing, title_of
+from study.report.comparing import ALPHA, Comparing, title_of
 from study.report.facts import Facts
 
 
@@ -49,12 +49,12 @@ def _shown(facts: Facts, planned: Sequence[Compared]) -> list[str]:
     told = [_told(facts, one) for one in stars[:4]]
     if len(stars) > 4:
         told.append(f"{len(stars) - 4} further planned comparisons have a star as well; see the arms.")
-    others = len(planned) - len(stars)
     testable = [one for one in planned if not one.star and not one.reasons]
     if testable:
-        told.append(_not_shown(facts, testable, len(planned), others, bool(stars)))
-    elif others:
-        told.append(f"{_of_planned(others, len(planned))} can be decided by these runs: {_commonest(planned)}.")
+        told.append(_not_shown(facts, testable, len(planned)))
+    undecided = [one for one in planned if one.reasons]
+    if undecided:
+        told.append(f"{len(undecided)} of {len(planned)} cannot be decided by these runs: {_commonest(undecided)}.")
     return told
 
 
@@ -69,26 +69,19 @@ def _told(facts: Facts, one: Compared) -> str:
     )
 
 
-def _not_shown(facts: Facts, testable: Sequence[Compared], planned: int, others: int, any_star: bool) -> str:
+def _not_shown(facts: Facts, testable: Sequence[Compared], planned: int) -> str:
     seeds = min(len(one.seeds) for one in testable)
-    effects = [one.smallest_detectable(alpha=0.05 / planned) for one in testable]
+    effects = [one.smallest_detectable(alpha=ALPHA / planned) for one in testable]
     smallest = median([effect for effect in effects if effect is not None])
-    begin = f"For the other {others} of {planned}" if any_star else f"In {_all_of(planned)}"
-    start = f"{begin} planned comparison{'s' if planned > 1 else ''} no difference is shown"
+    which = "all" if len(testable) == planned else f"{len(testable)} of"
+    begin = "In the one planned comparison" if planned == 1 else f"In {which} {planned} planned comparisons"
+    start = f"{begin} no difference is shown"
     if smallest > 0.5:
         return f"{start}, and {seeds} seeds that spread so much could have shown none: read the signs as hints."
     return (
         f"{start}; the smallest effect that {seeds} seeds could have shown is {smallest:.{facts.digits}f} (median over "
-        f"the comparisons, 80 % power, corrected for {planned})."
+        f"these comparisons, 80 % power, corrected for {planned})."
     )
-
-
-def _all_of(planned: int) -> str:
-    return "the one" if planned == 1 else f"all {planned}"
-
-
-def _of_planned(others: int, planned: int) -> str:
-    return f"None of the {planned} planned comparisons" if others == planned else f"{others} of {planned} cannot"
 
 
 def _commonest(planned: Sequence[Compared]) -> str:
@@ -99,8 +92,9 @@ def _commonest(planned: Sequence[Compared]) -> str:
 def _incomplete(facts: Facts) -> str:
     states = [state for by_seed in facts.states.values() for state in by_seed.values()]
     failed, pending = states.count("failed"), states.count("pending")
-    parts = [f"{failed} failed" for _ in range(failed > 0)] + [f"{pending} not done" for _ in range(pending > 0)]
-    return f"Of {len(states)} runs {' and '.join(parts)}: the answer is not complete." if parts else ""
+    parts = [f"{failed} failed" if failed else "", f"{pending} without a result yet" if pending else ""]
+    told = ", ".join(filter(None, parts))
+    return f"The answer is not complete: of {_many(len(states), 'run')} {told}." if told else ""
 
 
 def _scope(facts: Facts) -> str:

@@ -109,7 +109,9 @@ def _account(facts: Facts, stages: Mapping[str, Mapping[str, Any]], sql: str) ->
         sum(row["duration_s"] or 0 for row in alone), 1e-9
     )
     missing = len(planned) - len(stages)
-    note = f"Sharing saved {100 * saved:.0f} % of the time." + (f" {missing} stages have not ended." if missing else "")
+    note = f"Sharing saved {100 * saved:.0f} % of the time." + (
+        f" {missing} of {len(planned)} stages have not ended." if missing else ""
+    )
     head = columns("", "stages", "hours", f"{unit}-hours")
     return Table(key="sharing", caption="What sharing stages saved.", columns=head, rows=rows, sql=[sql], note=note)
 

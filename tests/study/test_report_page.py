@@ -123,17 +123,28 @@ def test_failed_and_missing_runs_are_told_with_their_cause(tmp_path):
     (planned,) = [table for table in page.tables if table.key == "planned-tagging"]
     assert "incomplete: reference is missing or failed at seed 1" in planned.rows[0][-1].text
     assert not any(cell.mark for row in planned.rows for cell in row)
-    assert "Of 9 runs 1 failed and 1 not done: the answer is not complete." in page.answer
+    assert "The answer is not complete: of 9 runs 1 failed, 1 without a result yet." in page.answer
     (arms,) = [table for table in page.tables if table.key == "arms-tagging"]
     assert arms.rows[1][2].small == "(n = 2)"
     assert "&lt;memory&gt; &amp; more" in html(page)
+
+
+def test_the_answer_tells_what_is_undecided_from_what_is_not_shown(tmp_path):
+    store = toy.write_study(
+        tmp_path, FEW, seeds=range(4), missing=[("source=none", 2)], comparisons=toy.COMPARISONS[:2]
+    )
+    first, second, *_ = build(Facts(store)).answer
+    assert first.startswith(
+        "In 1 of 2 planned comparisons no difference is shown; the smallest effect that 4 seeds could"
+    )
+    assert second == ("1 of 2 cannot be decided by these runs: incomplete: source=none is missing or failed at seed 2.")
 
 
 def test_an_empty_study_says_what_is_not_there_yet(tmp_path):
     everything = [(arm, seed) for arm in FEW for seed in range(3)]
     store = toy.write_study(tmp_path, FEW, missing=everything, comparisons=toy.COMPARISONS[:2])
     page = build(Facts(store))
-    assert any("9 not done" in sentence for sentence in page.answer)
+    assert any("9 without a result yet" in sentence for sentence in page.answer)
     assert "no scores of single tags yet" in html(page)
     assert not any(cell.mark for table in page.tables if table.key != "table-one" for row in table.rows for cell in row)
 
