@@ -140,6 +140,21 @@ def test_the_answer_tells_what_is_undecided_from_what_is_not_shown(tmp_path):
     assert second == ("1 of 2 cannot be decided by these runs: incomplete: source=none is missing or failed at seed 2.")
 
 
+def test_a_star_is_told_with_its_interval(tmp_path, monkeypatch):
+    monkeypatch.setitem(toy.SHIFT, "reference", 4.0)
+    store = toy.write_study(tmp_path, FEW, seeds=range(5), comparisons=toy.COMPARISONS[:2])
+    page = build(Facts(store))
+    assert re.match(
+        r"“reference” lies above “bare” in ROC-AUC by 0\.\d{3} \(95 % interval \+0\.\d{3} to \+0\.\d{3} over 5 seeds\)",
+        page.answer[0],
+    )
+    tables = {table.key: table for table in page.tables}
+    assert tables["planned-tagging"].rows[0][2].mark == "*" and tables["planned-tagging"].rows[1][2].mark == ""
+    (vocals,) = [row for row in tables["table-one"].rows if row[0].text == "vocals"]
+    assert [vocals[1].mark, vocals[3].mark] == ["*", ""]
+    assert not any(cell.mark for row in tables["post-hoc-tagging"].rows for cell in row)
+
+
 def test_an_empty_study_says_what_is_not_there_yet(tmp_path):
     everything = [(arm, seed) for arm in FEW for seed in range(3)]
     store = toy.write_study(tmp_path, FEW, missing=everything, comparisons=toy.COMPARISONS[:2])
