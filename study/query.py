@@ -18,15 +18,21 @@ _CLOSED = ("python_enable_replacements = false", "enable_external_access = false
 
 
 class Query:
-    """An open view on a store's records; ValueError if there is no store, or records that cannot be read."""
+    """An open view on a store's records; ValueError if there is no store, or records that cannot be read.
 
-    def __init__(self, store: Store, tables: Iterable[str] = tuple(SCHEMAS)) -> None:
+    `stages`: of the tables that stages wrote, only the rows of these identities are read.
+    """
+
+    def __init__(
+        self, store: Store, tables: Iterable[str] = tuple(SCHEMAS), *, stages: Iterable[str] | None = None
+    ) -> None:
         if not store.storage.exists("store.json"):
             raise ValueError(f"{store.storage.name} holds no study")
         self._connection = duckdb.connect(":memory:")
         records = Records(store)
+        wanted = None if stages is None else list(stages)
         for name in tables:
-            table = records.read(name) if name == "runs" else records.read(name, every_attempt=name == "stages")
+            table = records.read(name, stages=wanted, every_attempt=name == "stages")
             self._connection.register(name, widen(table, _WIDE.get(name, ())))
         for setting in _CLOSED:
             self._connection.execute(f"SET {setting}")

@@ -1,0 +1,130 @@
+"""Blocks: what a page is made of, before it is HTML, LaTeX or CSV."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from study.statistics import Interval, Spread
+
+Value = str | float | int | bool | None
+MINUS = "\u2212"
+WIDEST_UNBROKEN = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A cell as it is read, and what it holds.
+
+    Attributes:
+        values: full-precision numbers by the end of their column's name in CSV.
+        mark: stands outside the column, a star for example.
+        small: what follows in small print.
+        faint: whether it stands back: missing, not significant.
+    """
+
+    text: str
+    values: Mapping[str, Value] = field(default_factory=dict)
+    mark: str = ""
+    small: str = ""
+    faint: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    title: str
+    number: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows of cells; `sql` are the questions that gave its numbers, `badge` a warning that must not be overlooked."""
+
+    key: str
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    sql: Sequence[str]
+    note: str = ""
+    badge: str = ""
+    sortable: bool = False
+
+    def width(self, column: int) -> int:
+        """Letters that a column of words should have room for before they are broken."""
+        longest = max((len(row[column].text) for row in self.rows), default=0)
+        return min(longest, WIDEST_UNBROKEN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A drawing: `svg` with colours that follow the page's, `files` for other papers by their suffix."""
+
+    key: str
+    caption: str
+    alt: str
+    svg: str
+    files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """`says` is one sentence: what it shows and what it cannot show. Without blocks it tells why there are none."""
+
+    key: str
+    title: str
+    says: str
+    blocks: Sequence[Table | Figure] = ()
+
+
+def label(text: str, *, faint: bool = False, small: str = "") -> Cell:
+    """Words."""
+    return Cell(text=text, faint=faint, small=small)
+
+
+def number(value: float | None, digits: int = 0, *, unit: str = "") -> Cell:
+    """One number with thousands apart, or a dash."""
+    if value is None or not math.isfinite(value):
+        return Cell(text="–", faint=True)
+    return Cell(text=f"{value:,.{digits}f}{unit}".replace("-", MINUS), values={"": value})
+
+
+def signed(value: float, digits: int) -> str:
+    """With its sign, and a minus that is one."""
+    return f"{value:+.{digits}f}".replace("-", MINUS)
+
+
+def spread_cell(spread: Spread, *, digits: int, scale: float = 1.0, mark: str = "", small: str = "") -> Cell:
+    """Mean ± sd, without the sd for one run."""
+    mean, sd = spread.mean * scale, spread.sd * scale
+    shown = f"{mean:.{digits}f}" + (f" ± {sd:.{digits}f}" if spread.num > 1 else "")
+    return Cell(
+        text=shown.replace("-", MINUS),
+        values={"mean": mean, "sd": sd if spread.num > 1 else None, "n": spread.num},
+        small=small,
+        mark=mark,
+    )
+
+
+def interval_cell(interval: Interval | None, digits: int = 3) -> Cell:
+    """[low, high], or a dash."""
+    if interval is None:
+        return Cell(text="–", faint=True)
+    low, high = signed(interval.low, digits), signed(interval.high, digits)
+    return Cell(text=f"[{low}, {high}]", values={"low": interval.low, "high": interval.high})
+
+
+def difference_cell(difference: float | None, digits: int = 3, *, mark: str = "") -> Cell:
+    """A signed number, or a dash."""
+    if difference is None:
+        return Cell(text="–", faint=True)
+    return Cell(text=signed(difference, digits), values={"": difference}, mark=mark)
+
+
+def p_cell(p: float | None) -> Cell:
+    if p is None:
+        return Cell(text="–", faint=True)
+    return Cell(text="< 0.001" if p < 0.001 else f"{p:.3f}", values={"": p})
+
+
+def columns(*titles: str, words: int = 1) -> list[Column]:
+    """Columns of which the first `words` are text and the others numbers."""
+    return [Column(title=title, number=place >= words) for place, title in enumerate(titles)]

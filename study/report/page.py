@@ -1,0 +1,105 @@
+"""The page: sections in their order, and the one file of HTML that they become."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from study.report import arms, crossed, curves, insertion, opening, probes, provenance, schemes, stages, table_one, tags
+from study.report.blocks import Figure, Section, Table
+from study.report.comparing import Comparing
+from study.report.drawing import INK, MUTED, PAPER, RULE, SERIES
+from study.report.facts import Facts
+
+TEMPLATE = "page.html.jinja"
+LIGHT = {"ink": INK, "muted": MUTED, "rule": RULE, "paper": PAPER, "tint": "#f3f4f2", "warn": "#8a4b00"}
+LIGHT |= {f"c{place}": colour for place, colour in enumerate(SERIES, 1)}
+# The same parts on a dark ground: lighter, and in the same order of hue.
+DARK = {
+    "ink": "#e4e6e3",
+    "muted": "#9aa2ab",
+    "rule": "#3a4047",
+    "paper": "#16191c",
+    "tint": "#1f2327",
+    "warn": "#f0b060",
+}
+_DARK_SERIES = ("#5db4ec", "#f08a4b", "#3cc79c", "#dc93c6", "#d8b13a", "#8fc6f2", "#a59cff", "#b5b5b5")
+DARK |= {f"c{place}": colour for place, colour in enumerate(_DARK_SERIES, 1)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A report before it is written."""
+
+    title: str
+    studied: str
+    answer: Sequence[str]
+    sections: Sequence[Section]
+    storage: str
+    until: str
+
+    @property
+    def tables(self) -> list[Table]:
+        return [block for section in self.sections for block in section.blocks if isinstance(block, Table)]
+
+    @property
+    def figures(self) -> list[Figure]:
+        return [block for section in self.sections for block in section.blocks if isinstance(block, Figure)]
+
+
+def build(facts: Facts) -> Page:
+    """Everything that the study has to show."""
+    comparing = Comparing(facts)
+    sections = [
+        probes.section(facts, comparing),
+        table_one.section(facts, comparing),
+        arms.section(facts, comparing),
+        schemes.section(facts, comparing),
+        tags.section(facts, comparing),
+        insertion.section(facts),
+        crossed.section(facts),
+        curves.section(facts),
+        stages.section(facts),
+        provenance.costs(facts),
+        provenance.origin(facts),
+    ]
+    return Page(
+        title=facts.name,
+        studied=opening.studied(facts),
+        answer=opening.answer(facts, comparing),
+        sections=[section for section in sections if section is not None],
+        storage=facts.store.storage.name,
+        until=_until(facts),
+    )
+
+
+def html(page: Page) -> str:
+    """The page as one file: nothing is loaded from anywhere."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.tests["table"] = lambda block: isinstance(block, Table)
+    environment.globals["command"] = lambda sql: command(page.storage, sql)
+    return environment.get_template(TEMPLATE).render(page=page, light=LIGHT, dark=DARK)
+
+
+def command(storage: str, sql: str) -> str:
+    """The line that asks the same question; in double quotes where the shell leaves what is in them alone."""
+    question = shlex.quote(sql) if set(sql) & set('"$`\\!') else f'"{sql}"'
+    return f"python experiments/query.py --storage {shlex.quote(storage)} {question}"
+
+
+def _until(facts: Facts) -> str:
+    """When the last of the stages ended that the study plans."""
+    sql = (
+        "SELECT max(ended_at) AS ended FROM stages\n"
+        f"WHERE stage IN (SELECT unnest(stages) FROM runs WHERE {facts.planned(facts.arms)})"
+    )
+    ended = facts.ask(sql).rows[0]["ended"]
+    return f"{ended:%Y-%m-%d %H:%M} UTC" if ended else ""
