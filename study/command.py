@@ -175,6 +175,7 @@ class Command:
         sql = f"SELECT arm, avg({metric}), count(*) FROM runs WHERE {where} GROUP BY arm ORDER BY 2 DESC"
         self._say(f"Rows: {self._place}/records/*/*.parquet")
         self._say(f'Try:  python experiments/query.py --storage {self._place} "{sql}"')
+        self._say(f"Page: python experiments/report.py {self._place} --study {self.study.name}")
 
     def _print_failures(self, progress: Progress) -> int:
         states = progress.stages
