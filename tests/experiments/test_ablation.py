@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "experiments" / "ablation.py"
 
 
-def test_the_reference_is_the_issues():
+def test_the_reference_is_a_frozen_vocals_unet_with_all_adapters():
     reference = ablation.reference
     assert (reference.source, reference.scheme, reference.unet) == ("vocals", "two-stage", "frozen")
     assert reference.insertion == ALL_POINTS
