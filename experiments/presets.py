@@ -21,6 +21,11 @@ DEMO_FRAMES = 128
 # The U-Net's share of the learning rate at the level "slow".
 SLOW = 0.1
 
+# Half the mels, a sixth of the frames and half the blocks; maps enter every block but the first.
+DEMO_TRANSFORMER = SpectrogramTransformerConfig(
+    num_frames=DEMO_FRAMES, num_mels=64, patch=(16, 8), num_blocks=6, insertion_blocks=(5, 4, 3, 2, 1)
+)
+
 
 def _separation(num_steps: int, *, steps_per_epoch: int, batch_size: int = 4) -> TrainingConfig:
     num_epochs = num_steps // steps_per_epoch
@@ -96,16 +101,7 @@ DEMO = Preset(
                 learning_rate=4e-3,
             ),
             "ast": _backend(
-                SpectrogramTransformerConfig(
-                    num_frames=DEMO_FRAMES,
-                    num_mels=64,
-                    patch=(16, 8),
-                    width=64,
-                    num_blocks=6,
-                    num_heads=4,
-                    dropout=0.0,
-                    insertion_blocks=(5, 4, 3, 2, 1),
-                ),
+                replace(DEMO_TRANSFORMER, width=64, num_heads=4, dropout=0.0),
                 learning_rate=1e-3,
             ),
         },
@@ -143,15 +139,7 @@ TINY = Preset(
                 ShortChunkCNNConfig(widths=(2,) * 7, num_frames=DEMO_FRAMES, num_mels=64, last_pool=(2, 1))
             ),
             "ast": _two_epochs(
-                SpectrogramTransformerConfig(
-                    num_frames=DEMO_FRAMES,
-                    num_mels=64,
-                    patch=(16, 8),
-                    width=8,
-                    num_blocks=6,
-                    num_heads=2,
-                    insertion_blocks=(5, 4, 3, 2, 1),
-                )
+                replace(DEMO_TRANSFORMER, width=8, num_heads=2),
             ),
         },
         remix=replace(DEMO.recipe.remix, excerpt_s=3.0, excerpt_hop_s=3.0),
