@@ -1,5 +1,6 @@
 """Audio in: any file becomes one mono waveform at 16 kHz, and floats become the int16 that corpora keep."""
 
+import io
 import warnings
 from collections.abc import Iterable, Iterator
 from itertools import chain, groupby
@@ -38,6 +39,18 @@ def decode(path: str | Path, *, stream: int = 0) -> Float32[np.ndarray, " sample
     if not sum(map(len, parts)):
         raise ValueError(f"{path} cannot be decoded: its audio stream {stream} holds no readable samples")
     return np.concatenate(parts)
+
+
+def mp3(waveform: Int16[np.ndarray, " sample"], *, bits_per_s: int = 48_000) -> bytes:
+    """A mono waveform at 16 kHz as an MP3, which every browser plays."""
+    sink = io.BytesIO()
+    with av.open(sink, "w", format="mp3") as container:
+        stream = container.add_stream("libmp3lame", rate=SAMPLE_RATE, layout="mono", bit_rate=bits_per_s)
+        frame = av.AudioFrame.from_ndarray(waveform[None], format="s16p", layout="mono")
+        frame.sample_rate = SAMPLE_RATE
+        for packet in chain(stream.encode(frame), stream.encode(None)):
+            container.mux(packet)
+    return sink.getvalue()
 
 
 def to_int16(waveform: Float[np.ndarray, "..."]) -> Int16[np.ndarray, "..."]:

@@ -1,21 +1,23 @@
 """The report of a study: one page of HTML, with every table and figure as files beside it.
 
-python experiments/report.py results/demo                  # writes results/demo/report/report.html
-python experiments/report.py s3://lab/study --out paper    # of a bucket: ./report unless a folder is given
+python experiments/report.py results/demo                  # writes results/demo/report/STUDY/report.html
+python experiments/report.py results/demo --serve          # writes it, and shows it as a study goes on
+python experiments/report.py s3://lab/study --out paper    # into a folder of this machine
 """
 
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from study.report.export import write
+from study.report.excerpts import NUM_EXCERPTS
+from study.report.export import folder_of, write
 from study.report.facts import Facts
 from study.report.page import build
-from study.storage import LocalStorage
+from study.report.serve import serve
+from study.storage import Storage, open_storage
 from study.store import Store
 
 
@@ -28,27 +30,40 @@ class Options:
     study: str = ""
     """Which study, where the store holds several."""
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = ""
-    """Folder to write to. Default: report/ in a local store, else ./report."""
+    """Folder to write to. Default: in the store."""
+    excerpts: int = NUM_EXCERPTS
+    """How many excerpts of songs to look and listen into; needs the corpus and the weights."""
+    serve: bool = False
+    """Show the page on this machine (http://127.0.0.1), and again whenever it has changed."""
+    port: int = 8800
+    """Where to show it; 0: any port that is free."""
 
-
-def folder_of(options: Options, store: Store) -> Path:
-    """Where the report goes."""
-    beside = Path(store.location) / "report" if isinstance(store.storage, LocalStorage) else Path("report")
-    return Path(options.out) if options.out else beside
+    def __post_init__(self) -> None:
+        if not 0 <= self.excerpts <= NUM_EXCERPTS:
+            raise ValueError(f"--excerpts is {self.excerpts}; give 0 to {NUM_EXCERPTS}")
 
 
 def main() -> int:
     options = tyro.cli(Options, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,))
-    begun = time.monotonic()
     try:
-        store = Store(options.storage)
-        page = write(build(Facts(store, options.study or None)), folder_of(options, store))
+        place, folder = _write(options)
+        if options.serve:
+            serve(place, f"{folder}/report.html", options.port)
     except (ValueError, OSError) as error:
         print(f"report.py: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    size = page.stat().st_size / 1024
-    print(f"Report: {page} ({size:,.0f} KB, {time.monotonic() - begun:.1f} s)")
     return 0
+
+
+def _write(options: Options) -> tuple[Storage, str]:
+    """Writes the report and says so; returns where it is."""
+    begun = time.monotonic()
+    store = Store(options.storage)
+    facts = Facts(store, options.study or None)
+    place, folder = (open_storage(options.out), ".") if options.out else (store.storage, folder_of(facts.name))
+    page = write(build(facts, num_excerpts=options.excerpts), place, folder, own=not options.out)
+    print(f"Report: {page} ({time.monotonic() - begun:.1f} s)")
+    return place, folder
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ class Answer:
     Attributes:
         probes: whether these are the linear probes of a study, or all its other runs.
         arms: the factors of each arm, in the order of the study.
+        stars: (arm, metric or group) whose planned comparison with the baseline is significant.
         finals: arm -> seed -> the final stage of a run that is done; seeds that share one count once.
         states: arm -> seed -> "done", "failed" or "pending".
     """
@@ -40,6 +41,7 @@ class Answer:
     metrics: Mapping[str, ByArm]
     groups: Mapping[str, ByArm]
     separators: Mapping[str, ByArm]
+    stars: frozenset[tuple[str, str]] = frozenset()
 
     @classmethod
     def read(
@@ -155,12 +157,13 @@ def conclude(answer: Answer, console: Console, *, generated: bool = True) -> Non
 def _show_runs(answer: Answer, console: Console) -> None:
     against = f"; then the difference to {answer.baseline}, paired by seed (seeds above it)" if answer.baseline else ""
     _say(console, f"\n[bold]{answer.task.capitalize()}[/]: mean ± sd over {_seeds(answer.num_seeds)}{against}")
-    metrics = {METRICS[answer.task][name]: values for name, values in answer.metrics.items()}
-    console.print(_table(answer, metrics), soft_wrap=True)
+    console.print(_table(answer, answer.metrics, titles=METRICS[answer.task]), soft_wrap=True)
     if answer.groups:
         _say(console, "\n[bold]Groups of tags[/]: ROC-AUC, the mean over the group's tags")
         sources = {arm: factors["source"] for arm, factors in answer.arms.items()}
         console.print(_table(answer, answer.groups, {"pre-trained on": sources}), soft_wrap=True)
+    if answer.stars:
+        _say(console, "* significant: paired t test over seeds, Holm's correction over all planned comparisons, 5 %")
 
 
 def _show_probes(answer: Answer, console: Console) -> None:
@@ -170,8 +173,9 @@ def _show_probes(answer: Answer, console: Console) -> None:
         f"\n[bold]Linear probe, {answer.task}[/]: what a logistic regression makes of what separators hear; mean ± sd "
         f"over {_seeds(answer.num_seeds)} of them, then the difference to {answer.baseline} (seeds above it)",
     )
-    name, title = next(iter(METRICS[answer.task].items()))
-    console.print(_table(answer, {**answer.groups, title: answer.metrics[name]}), soft_wrap=True)
+    name = next(iter(METRICS[answer.task]))
+    columns = {**answer.groups, name: answer.metrics[name]}
+    console.print(_table(answer, columns, titles=METRICS[answer.task]), soft_wrap=True)
 
 
 def _say(console: Console, text: str) -> None:
@@ -182,24 +186,31 @@ def _seeds(number: int) -> str:
     return f"{number} seed" + ("" if number == 1 else "s")
 
 
-def _table(answer: Answer, columns: Mapping[str, ByArm], facts: Mapping[str, Mapping[str, str]] | None = None) -> Table:
+def _table(
+    answer: Answer,
+    columns: Mapping[str, ByArm],
+    facts: Mapping[str, Mapping[str, str]] | None = None,
+    titles: Mapping[str, str] | None = None,
+) -> Table:
     """A row for each arm: its name, which is never cut or wrapped, facts about it, and a cell for each column."""
-    facts = facts or {}
+    facts, titles = facts or {}, titles or {}
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("arm", no_wrap=True, min_width=max(map(len, answer.arms), default=0))
     for name in [*facts, *columns]:
-        table.add_column(name)
-    cells = {name: _cells(answer, values) for name, values in columns.items()}
+        table.add_column(titles.get(name, name))
+    cells = {name: _cells(answer, name, values) for name, values in columns.items()}
     for arm in answer.arms:
         table.add_row(arm, *(by_arm[arm] for by_arm in facts.values()), *(by_arm[arm] for by_arm in cells.values()))
     return table
 
 
-def _cells(answer: Answer, values: ByArm) -> dict[str, str]:
+def _cells(answer: Answer, name: str, values: ByArm) -> dict[str, str]:
     """By arm: its value, and its difference to the baseline where it has one, each in line with those of the others."""
     own = {arm: _value(answer, values, arm) for arm in answer.arms}
     width = max(map(len, own.values()), default=0)
-    return {arm: f"{own[arm]:<{width}}  {_difference(answer, values, arm)}".rstrip() for arm in answer.arms}
+    differences = {arm: _difference(answer, values, arm) for arm in answer.arms}
+    stars = {arm: "*" if (arm, name) in answer.stars else "" for arm in answer.arms}
+    return {arm: f"{own[arm]:<{width}}  {differences[arm]}{stars[arm]}".rstrip() for arm in answer.arms}
 
 
 def _value(answer: Answer, values: ByArm, arm: str) -> str:

@@ -4,6 +4,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -108,11 +109,12 @@ class Command:
         self._say(f"storage {self._place}   logs {self._place}/logs   {self.recipe.arithmetic}")
         records.write_study(self._description(groups))
         records.write_runs(self._run_records())
-        progress = self._train()
+        progress = self._train(records)
         records.rebuild()
         records.write_runs(self._run_records())
         self._print_answers(records, groups)
         self._print_account(progress)
+        self._write_page()
         return self._print_failures(progress)
 
     @property
@@ -124,7 +126,7 @@ class Command:
         """One line, however long; brackets in it are no markup."""
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
-    def _train(self) -> Progress:
+    def _train(self, records: Records) -> Progress:
         progress = Progress()
         done = self.store.done_identities(self.graph.identities)
         progress.add(self.graph, done)
@@ -146,19 +148,54 @@ class Command:
                 limit=limit,
                 present=cluster.present,
             )
-            with shown(progress, self.console):
+            with self._live_page(progress, records), shown(progress, self.console):
                 schedule(searcher, site=self.site, command=uuid.uuid4().hex[:12], facts=source_facts(), scratch=scratch)
         return progress
 
+    def _live_page(self, progress: Progress, records: Records) -> AbstractContextManager[Any]:
+        """The study's page, kept up to date in the background."""
+        from study.report.live import LivePage, folder_of
+
+        self._say(f"page {self.store.storage.name_of(folder_of(self.study.name))}/report.html")
+        return LivePage(
+            self.store,
+            self.study.name,
+            progress,
+            refresh=lambda: records.write_runs(self._run_records()),
+            complain=self._say,
+        )
+
+    def _write_page(self) -> None:
+        """The study's page with its tables and figures; what keeps it from being written loses no result."""
+        from study.report.excerpts import NUM_EXCERPTS
+        from study.report.export import folder_of, write
+        from study.report.facts import Facts
+        from study.report.page import build
+
+        try:
+            with self.console.status("Drawing the page"):
+                page = build(Facts(self.store, self.study.name), num_excerpts=NUM_EXCERPTS)
+                place = write(page, self.store.storage, folder_of(self.study.name), own=True)
+        except Exception as error:
+            self._say(f"Page: not written: {type(error).__name__}: {error}")
+        else:
+            self._say(f"Page: {place}")
+
     def _print_answers(self, records: Records, groups: Mapping[str, Sequence[str]]) -> None:
         """An answer for each task; of the groups those whose tags the corpus has."""
+        from study.report.comparing import Comparing
+        from study.report.facts import Facts
+
+        planned = Comparing(Facts(self.store, self.study.name)).planned
+        starred = [one.comparison for one in planned if one.star]
         for task in dict.fromkeys(run.arm.trial.task for run in self.runs):
             corpus = self.corpora.of(task)
             known = {name: tags for name, tags in groups.items() if task == "tagging" and {*tags} <= {*corpus.classes}}
             read = partial(answer.Answer.read, records, self._run_records(), task, known)
             answers = [found for found in (read(probes=True), read(probes=False)) if found.arms]
             for found in answers:
-                answer.show(found, self.console)
+                stars = frozenset((one.arm, one.metric) for one in starred if one.against == found.baseline)
+                answer.show(replace(found, stars=stars), self.console)
             answer.conclude(answers[-1], self.console, generated=self._any_generated())
 
     def _any_generated(self) -> bool:
@@ -175,7 +212,6 @@ class Command:
         sql = f"SELECT arm, avg({metric}), count(*) FROM runs WHERE {where} GROUP BY arm ORDER BY 2 DESC"
         self._say(f"Rows: {self._place}/records/*/*.parquet")
         self._say(f'Try:  python experiments/query.py --storage {self._place} "{sql}"')
-        self._say(f"Page: python experiments/report.py {self._place} --study {self.study.name}")
 
     def _print_failures(self, progress: Progress) -> int:
         states = progress.stages

@@ -146,15 +146,14 @@ class Study:
 
     @property
     def comparisons(self) -> list[tuple[str, str, str]]:
-        """(arm, what it is compared with, metric) of every planned comparison."""
+        """(arm, what it is compared with, metric) of every planned comparison, no two of them each other's mirror."""
         trials = {arm.name: arm.trial for arm in self.arms}
-        return [
-            (name, planned.arm, metric)
-            for planned in self.compare
-            for metric in planned.metrics
-            for name, trial in trials.items()
-            if name != planned.arm and _comparable(trial, trials[planned.arm])
-        ]
+        found: dict[tuple[str, str, str], None] = {}
+        for planned in self.compare:
+            others = [n for n, trial in trials.items() if n != planned.arm and _comparable(trial, trials[planned.arm])]
+            pairs = [(name, planned.arm, metric) for metric in planned.metrics for name in others]
+            found |= {pair: None for pair in pairs if (pair[1], pair[0], pair[2]) not in found}
+        return list(found)
 
     def runs(self, recipe: Recipe, corpora: Corpora) -> list[PlannedRun]:
         """Every arm with every seed, seed by seed."""

@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 CLASS_KEY = "class"
 LEGACY_KEY = "legacy"
@@ -67,6 +67,36 @@ def _canonical_scalar(value: Any, path: str) -> Any:
         f"{path or 'value'}: {value!r} ({type(value).__name__}) has no canonical form; allowed are None, bool, int,"
         " str, finite float, and tuples, mappings and dataclasses of these"
     )
+
+
+def restored(form: Any, classes: Mapping[str, type]) -> Any:
+    """What a canonical form was made of, with tuples for its lists.
+
+    `classes`: dataclasses by their name. ValueError for another class, or fields that a class does not have.
+    """
+    if isinstance(form, list):
+        return tuple(restored(item, classes) for item in form)
+    if not isinstance(form, dict):
+        return form
+    items = {key: restored(item, classes) for key, item in form.items() if key != CLASS_KEY}
+    name = form.get(CLASS_KEY)
+    if name is None:
+        return items
+    if name not in classes:
+        raise ValueError(f"there is no configuration of the class {name!r} here")
+    hints = get_type_hints(classes[name])
+    try:
+        return classes[name](**{key: _as_hinted(item, hints.get(key)) for key, item in items.items()})
+    except TypeError as error:
+        raise ValueError(f"{name} has changed since: {error}") from None
+
+
+def _as_hinted(value: Any, hint: Any) -> Any:
+    """A whole number as the float that it was."""
+    if isinstance(value, tuple) and get_origin(hint) is tuple:
+        return tuple(_as_hinted(item, get_args(hint)[0]) for item in value)
+    is_float = hint is float or (float in get_args(hint) and int not in get_args(hint))
+    return float(value) if type(value) is int and is_float else value
 
 
 def to_json(form: Any) -> str:

@@ -217,8 +217,12 @@ def _train(objective: Any, config: Any, run: StageRun) -> Training:
 def _report_epoch(training: Training, monitor: str, run: StageRun) -> None:
     epoch = training.position.history[-1]
     _log.info(" ".join(f"{name} {value:.6g}" for name, value in epoch.items()))
-    progress = {"step": training.position.step, "num_steps": training.num_steps}
+    progress = {"step": training.position.step, "num_steps": training.num_steps, "epoch": _row(epoch)}
     run.report(progress | ({"metric": monitor, "value": epoch[monitor]} if monitor in epoch else {}))
+
+
+def _row(epoch: Mapping[str, int | float]) -> dict[str, Any]:
+    return {**epoch, "epoch": int(epoch["epoch"]), "step": int(epoch["step"]), "phase": str(int(epoch["phase"]))}
 
 
 def _evaluated(evaluate: Any, objective: Any, config: Any, run: StageRun) -> Any:
@@ -235,10 +239,7 @@ def _result(training: Training, metrics: dict[str, float], tables: dict[str, pa.
         metrics=metrics
         | {"num_parameters": float(num_parameters(training.network)), "num_steps": float(position.step)}
         | ({f"validation_{config.monitor}": float(value), **kept} if value is not None else {}),
-        epochs=[
-            row | {"epoch": int(row["epoch"]), "step": int(row["step"]), "phase": str(int(row["phase"]))}
-            for row in position.history
-        ],
+        epochs=[_row(epoch) for epoch in position.history],
         tables=tables or {},
         files={WEIGHTS: weights_to_bytes(training.network.state_dict())},
     )

@@ -47,7 +47,7 @@ class Options:
     """GPUs that the cluster can grow to. Default: what it has."""
     checkpoint_every_s: float = 60.0
     """Seconds between the loop states from which a killed stage goes on."""
-    stages_per_trial: int = 8
+    stages_per_trial: int = 16
     """At most so many stages run one after the other in the same processes, which saves their start."""
 
     def __post_init__(self) -> None:

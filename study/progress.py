@@ -13,13 +13,17 @@ State = Literal["waiting", "running", "done", "failed", "skipped"]
 
 @dataclass
 class StageProgress:
-    """One stage. `latest` is its last report; `cached` says that it was done before this command started."""
+    """One stage.
+
+    `latest` is its last report, `epochs` are those told so far; `cached`: it was done before this command started.
+    """
 
     stage: Stage
     state: State = "waiting"
     cached: bool = False
     error: str = ""
     latest: dict[str, Any] = field(default_factory=dict)
+    epochs: list[dict[str, Any]] = field(default_factory=list)
     started_at: float | None = None
     ended_at: float | None = None
 
@@ -47,9 +51,11 @@ class Progress:
             self._tell(entry)
 
     def report(self, identity: str, latest: dict[str, Any]) -> None:
-        """The stage's last numbers, from "step", "num_steps", "metric" and "value"."""
+        """The stage's last numbers, from "step", "num_steps", "metric" and "value", and as "epochs" what has ended."""
         self.start(identity)
-        self.stages[identity].latest.update(latest)
+        entry = self.stages[identity]
+        entry.latest.update({name: value for name, value in latest.items() if name != "epochs"})
+        entry.epochs += latest.get("epochs", [])
 
     def end(self, identity: str, state: State, error: str = "") -> None:
         entry = self.stages[identity]

@@ -50,7 +50,7 @@ class Run:
     def name(self) -> str:
         """A file name that no other (study, arm, seed) has."""
         key = hashlib.sha256(json.dumps([self.study, self.arm, self.seed]).encode()).hexdigest()[:8]
-        return f"{_slug(self.study)}-{_slug(self.arm)}-seed{self.seed}-{key}"
+        return f"{slug(self.study)}-{slug(self.arm)}-seed{self.seed}-{key}"
 
 
 class Records:
@@ -74,7 +74,7 @@ class Records:
 
     def write_study(self, description: Mapping[str, Any]) -> None:
         """What a study is, under its "name": its arms in their order, its planned comparisons, its corpora."""
-        self._storage.write(f"studies/{_slug(description['name'])}.json", json.dumps(description, indent=1).encode())
+        self._storage.write(f"studies/{slug(description['name'])}.json", json.dumps(description, indent=1).encode())
 
     def studies(self) -> list[dict[str, Any]]:
         """What was written of every study, by name."""
@@ -222,7 +222,7 @@ def _path(table: str, name: str) -> str:
     return f"records/{table}/{name}"
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+]+", "-", text).strip("-")
 
 

@@ -137,12 +137,14 @@ class StageSearcher(Searcher):
     def _batch(self, ready: list[Stage]) -> list[Stage]:
         """The first ready stage, and with it others that share the start of its processes, its descendants first.
 
-        The fewer stages wait, the shorter the lists, so that no slot idles while another one holds work; where as many
-        slots are free as stages wait, each list has one stage.
+        A list is a slot's share of all that is left to do, but one stage stays back for every other slot, so that none
+        idles while another one holds work.
         """
         batch, need = [ready[0]], self._site.resources_of(ready[0].kind.name)
         waiting = [stage for stage in self._waiting() if self._site.resources_of(stage.kind.name) == need]
-        length = min(self._site.stages_per_trial, math.ceil(len(waiting) / max(self._slots(ready[0]), 1)))
+        slots, given = max(self._slots(ready[0]), 1), sum(len(self._remaining(trial)) for trial in self._running)
+        share = min(math.ceil((len(waiting) + given) / slots), len(waiting) - (slots - 1))
+        length = min(self._site.stages_per_trial, share)
         while len(batch) < length:
             taken = {stage.identity for stage in batch}
             open_now = [s for s in waiting if s.identity not in taken and self._is_open(s, taken)]

@@ -93,6 +93,12 @@ class Stage:
     def __hash__(self) -> int:
         return hash(self.identity)
 
+    @cached_property
+    def slug(self) -> str:
+        """A file name for people, for example separation-vocals-seed-0-1f9c2a7e."""
+        words = re.sub(r"[^a-z0-9]+", "-", (self.label or self.kind.name).lower()).strip("-")
+        return f"{words}-{self.identity[:8]}"
+
     def __str__(self) -> str:
         return f"{self.label or self.kind.name} ({self.identity[:8]})"
 
@@ -156,7 +162,8 @@ class StageRun:
         read_parent: (role, file name) -> the file of that parent's result.
         read_input: SHA-256 -> a file that the study was given.
         save_state: keeps a loop state from which the stage can go on.
-        report: tells progress to whoever watches.
+        report: tells progress to whoever watches: "step", "num_steps", "metric", "value", and as "epoch" the row of the
+            one that has just ended, as in `StageResult.epochs`.
     """
 
     stage: Stage

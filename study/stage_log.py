@@ -1,7 +1,6 @@
 """A stage's own log: what it did and what went wrong, one readable file per stage in the store."""
 
 import logging
-import re
 import time
 
 from study.stage import Stage
@@ -15,8 +14,7 @@ def log_path(stage: Stage, worker: int = 0) -> str:
 
     The first of several workers writes that one, the others write their own, with "-worker1" and so on.
     """
-    slug = re.sub(r"[^a-z0-9]+", "-", (stage.label or stage.kind.name).lower()).strip("-")
-    return f"logs/{slug}-{stage.identity[:8]}{f'-worker{worker}' if worker else ''}.log"
+    return f"logs/{stage.slug}{f'-worker{worker}' if worker else ''}.log"
 
 
 class StageLog(logging.Handler):

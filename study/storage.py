@@ -44,6 +44,10 @@ class Storage:
         place, *options = self._location.split("?", 1)
         return "?".join([f"{place.rstrip('/')}/{path}", *options])
 
+    def local_path(self, path: str) -> Path | None:
+        """Where a path is on this machine's file system; None for what is not there."""
+        return None
+
     def _path(self, path: str) -> str:
         return f"{self._root}/{path}"
 
@@ -112,6 +116,9 @@ class LocalStorage(Storage):
     def __init__(self, location: Path) -> None:
         super().__init__(str(location), fs.LocalFileSystem(), str(location))
         self.name = str(location)
+
+    def local_path(self, path: str) -> Path | None:
+        return Path(self._path(path))
 
     def write(self, path: str, data: bytes) -> None:
         target = Path(self._path(path))

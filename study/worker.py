@@ -10,6 +10,7 @@ import platform
 import socket
 import time
 import uuid
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,9 +32,10 @@ from study.site import Resources, Site
 from study.stage import Stage, StageRun
 from study.stage_log import StageLog
 from study.store import Store
+from study.tensorboard import EpochEvents
 
 LOST_WORKER_RETRIES = 3
-REPORT_EVERY_S = 4.0
+REPORT_EVERY_S = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,15 +153,7 @@ def _plan(stage: Stage, store: Store, work: Work) -> dict[str, Any]:
 
 
 def _run(stage: Stage, store: Store, attempt: Attempt, work: Work, state: str | None) -> dict[str, Any]:
-    told_at = time.monotonic()
-
-    def report(progress: dict[str, Any]) -> None:
-        # Whoever reports waits until Train's controller looks; several workers have to report equally often.
-        nonlocal told_at
-        if _num_workers() > 1 or time.monotonic() - told_at >= REPORT_EVERY_S:
-            ray.train.report({"stage": stage.identity, "state": "running", **progress})
-            told_at = time.monotonic()
-
+    events = EpochEvents(store.storage, stage, attempt.name) if _rank() == 0 else None
     run = StageRun(
         stage=stage,
         corpus_path=work.site.corpora.get(stage.corpus, ""),
@@ -168,13 +162,33 @@ def _run(stage: Stage, store: Store, attempt: Attempt, work: Work, state: str | 
         read_parent=lambda role, name: store.read(stage.parents[role].identity, name),
         read_input=store.read_input,
         save_state=attempt.save_state if _rank() == 0 else lambda state: None,
-        report=report,
+        report=_Reports(stage, events),
     )
-    result = stage.kind.run(run)
+    with events or nullcontext():
+        result = stage.kind.run(run)
     check_result(result)
     if _rank() == 0:
         attempt.finish(result)
     return {"state": "done"}
+
+
+class _Reports:
+    """Tells Train what a running stage reports, and TensorBoard its epochs."""
+
+    def __init__(self, stage: Stage, events: EpochEvents | None) -> None:
+        self._stage, self._events = stage, events
+        self._told_at, self._epochs = time.monotonic(), []
+
+    def __call__(self, progress: dict[str, Any]) -> None:
+        if "epoch" in progress:
+            self._epochs.append(progress["epoch"])
+            if self._events is not None:
+                self._events.add(progress["epoch"])
+        # Whoever reports waits until Train's controller looks; several workers have to report equally often.
+        if _num_workers() > 1 or time.monotonic() - self._told_at >= REPORT_EVERY_S:
+            told = {name: value for name, value in progress.items() if name != "epoch"}
+            ray.train.report({"stage": self._stage.identity, "state": "running", "epochs": self._epochs, **told})
+            self._told_at, self._epochs = time.monotonic(), []
 
 
 def _is_of(command: str, begun: dict[str, Any] | None) -> bool:

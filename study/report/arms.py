@@ -6,8 +6,8 @@ from matplotlib.figure import Figure as Canvas
 
 from study.comparisons import Compared
 from study.report import drawing
-from study.report.blocks import Figure, Section, Table, columns, label
-from study.report.comparing import Comparing, Comparison, comparison_table, title_of
+from study.report.blocks import Figure, Section, Table, columns, label, number, p_cell
+from study.report.comparing import ALPHA, Comparing, Comparison, comparison_table, pairs_sql, title_of
 from study.report.facts import Facts
 from study.report.scores import score
 
@@ -83,7 +83,37 @@ def _planned(facts: Facts, comparing: Comparing, task: str, arms: list[str]) -> 
         "study. The interval is that of each comparison for itself. Differences and seeds come from the SQL below; "
         "intervals and p are those of the paired t test on the same differences.",
     )
-    return [table, *forests(facts, f"forest-{task}", compared)]
+    return [table, *forests(facts, f"forest-{task}", compared), _power(facts, comparing, task, compared)]
+
+
+def _power(facts: Facts, comparing: Comparing, task: str, compared: Sequence[Compared]) -> Table:
+    """What the seeds could have shown, and what the effects would need."""
+    alpha = ALPHA / len(comparing.planned)
+    rows = [
+        [
+            label(one.comparison.arm),
+            label(one.comparison.against),
+            label(title_of(facts, one.comparison.metric)),
+            number(one.effect_size, 2),
+            number(one.smallest_detectable(alpha=alpha), facts.digits),
+            number(one.seeds_needed(alpha=alpha)),
+            p_cell(one.p_sign_flip),
+        ]
+        for one in compared
+    ]
+    head = [
+        *columns("arm", "against", "in", words=3),
+        *columns("effect size", "smallest detectable", "seeds needed", "p (sign flips)", words=0),
+    ]
+    return Table(
+        key=f"power-{task}",
+        caption=f"What these seeds could show, {task}: with 80 % power at p = 0.05 / {len(comparing.planned)}.",
+        columns=head,
+        rows=rows,
+        sql=pairs_sql(facts, compared),
+        note="Effect size: Hedges' g of the paired differences; seeds needed: to show an effect of that size; both "
+        "from 3 seeds on. Sign flips: the exact test, from 8 seeds on, not adjusted.",
+    )
 
 
 def _post_hoc(facts: Facts, comparing: Comparing, task: str, arms: list[str]) -> list[Table]:

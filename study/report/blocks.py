@@ -1,7 +1,8 @@
 """Blocks: what a page is made of, before it is HTML, LaTeX or CSV."""
 
+import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from study.statistics import Interval, Spread
@@ -56,13 +57,31 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A drawing: `svg` with colours that follow the page's, `files` for other papers by their suffix."""
+    """A drawing: `svg` with colours that follow the page's; `drawn` and `png` make the files for other papers."""
 
     key: str
     caption: str
     alt: str
     svg: str
-    files: Mapping[str, bytes]
+    drawn: bytes
+    png: Callable[[], bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audio:
+    """An excerpt to listen to; `mp3` is the whole file."""
+
+    key: str
+    caption: str
+    mp3: bytes
+
+    @property
+    def address(self) -> str:
+        """The file itself in the place of an address."""
+        return f"data:audio/mpeg;base64,{base64.b64encode(self.mp3).decode()}"
+
+
+Block = Table | Figure | Audio
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +91,7 @@ class Section:
     key: str
     title: str
     says: str
-    blocks: Sequence[Table | Figure] = ()
+    blocks: Sequence[Block] = ()
 
 
 def label(text: str, *, faint: bool = False, small: str = "") -> Cell:

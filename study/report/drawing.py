@@ -57,17 +57,26 @@ def draw(
     key: str, caption: str, alt: str, paint: Callable[[Canvas], None], *, height: float, width: float = WIDTH
 ) -> Figure:
     """What `paint` makes of an empty figure of that size in inches."""
+    with mpl.rc_context(_STYLE):
+        canvas = Canvas(figsize=(width, height), layout="constrained")
+        paint(canvas)
+    drawn = _saved(canvas, format="svg", metadata=_NO_METADATA)
+    return Figure(
+        key=key, caption=caption, alt=alt, svg=_inline(drawn.decode(), key), drawn=drawn, png=lambda: _png(canvas)
+    )
+
+
+def _png(canvas: Canvas) -> bytes:
+    return _saved(canvas, format="png", dpi=200, facecolor="white", metadata={"Software": None})
+
+
+def _saved(canvas: Canvas, **how: Any) -> bytes:
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         # A letter that the font lacks is shown by the reader's own font.
         warnings.filterwarnings("ignore", message="Glyph")
-        canvas = Canvas(figsize=(width, height), layout="constrained")
-        paint(canvas)
-        svg, png = io.BytesIO(), io.BytesIO()
-        canvas.savefig(svg, format="svg", metadata=_NO_METADATA)
-        canvas.savefig(png, format="png", dpi=200, facecolor="white", metadata={"Software": None})
-    drawn = svg.getvalue().decode()
-    files = {"svg": svg.getvalue(), "png": png.getvalue()}
-    return Figure(key=key, caption=caption, alt=alt, svg=_inline(drawn, key), files=files)
+        sink = io.BytesIO()
+        canvas.savefig(sink, **how)
+    return sink.getvalue()
 
 
 def _inline(svg: str, key: str) -> str:

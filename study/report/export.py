@@ -3,27 +3,48 @@
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
-from study.report.blocks import Cell, Table, Value
+from study.records import slug
+from study.report.blocks import Cell, Figure, Table, Value
 from study.report.page import Page, html
+from study.storage import Storage, concurrently
 
 PAGE = "report.html"
 
 
-def write(page: Page, folder: Path) -> Path:
-    """Writes the page, and its tables and figures into folders beside it; returns where the page is."""
-    for name in ("tables", "figures"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    for table in page.tables:
-        (folder / "tables" / f"{table.key}.csv").write_text(as_csv(table), encoding="utf-8")
-        (folder / "tables" / f"{table.key}.tex").write_text(as_latex(table), encoding="utf-8")
-    for figure in page.figures:
-        for suffix, data in figure.files.items():
-            (folder / "figures" / f"{figure.key}.{suffix}").write_bytes(data)
-    target = folder / PAGE
-    target.write_text(html(page), encoding="utf-8")
-    return target
+def folder_of(study: str) -> str:
+    """The place of a study's report in its store."""
+    return f"report/{slug(study)}"
+
+
+def write(page: Page, storage: Storage, folder: str, *, own: bool) -> str:
+    """Writes the page, and its tables and figures into folders beside it; returns the page's full name.
+
+    `own`: nobody else's files are in the folder; tables and figures of an earlier page are removed.
+    """
+    files = {name: data for table in page.tables for name, data in _of_table(table).items()}
+    files |= {name: data for figure in page.figures for name, data in _of_figure(figure).items()}
+    for part in ("tables", "figures") if own else ():
+        for name in storage.names(f"{folder}/{part}"):
+            if f"{part}/{name}" not in files:
+                storage.delete(f"{folder}/{part}/{name}")
+    concurrently(lambda name: storage.write(f"{folder}/{name}", files[name]), files)
+    return write_page(page, storage, folder)
+
+
+def write_page(page: Page, storage: Storage, folder: str) -> str:
+    """Writes the page alone; returns its full name."""
+    storage.write(f"{folder}/{PAGE}", html(page).encode())
+    return storage.name_of(f"{folder}/{PAGE}")
+
+
+def _of_table(table: Table) -> dict[str, bytes]:
+    name = f"tables/{table.key}"
+    return {f"{name}.csv": as_csv(table).encode(), f"{name}.tex": as_latex(table).encode()}
+
+
+def _of_figure(figure: Figure) -> dict[str, bytes]:
+    return {f"figures/{figure.key}.svg": figure.drawn, f"figures/{figure.key}.png": figure.png()}
 
 
 def as_csv(table: Table) -> str:

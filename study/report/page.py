@@ -7,8 +7,22 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from study.report import arms, crossed, curves, insertion, opening, probes, provenance, schemes, stages, table_one, tags
-from study.report.blocks import Figure, Section, Table
+from study.report import (
+    arms,
+    crossed,
+    curves,
+    excerpts,
+    glance,
+    insertion,
+    opening,
+    probes,
+    provenance,
+    schemes,
+    stages,
+    table_one,
+    tags,
+)
+from study.report.blocks import Audio, Figure, Section, Table
 from study.report.comparing import Comparing
 from study.report.drawing import INK, MUTED, PAPER, RULE, SERIES
 from study.report.facts import Facts
@@ -31,7 +45,7 @@ DARK |= {f"c{place}": colour for place, colour in enumerate(_DARK_SERIES, 1)}
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """A report before it is written."""
+    """A report before it is written. `live`: the study runs and the page will be written again."""
 
     title: str
     studied: str
@@ -39,6 +53,7 @@ class Page:
     sections: Sequence[Section]
     storage: str
     until: str
+    live: bool = False
 
     @property
     def tables(self) -> list[Table]:
@@ -49,15 +64,17 @@ class Page:
         return [block for section in self.sections for block in section.blocks if isinstance(block, Figure)]
 
 
-def build(facts: Facts) -> Page:
-    """Everything that the study has to show."""
+def build(facts: Facts, *, num_excerpts: int = 0) -> Page:
+    """Everything that the study has to show; `num_excerpts`: into how many songs to look, which takes its networks."""
     comparing = Comparing(facts)
     sections = [
+        glance.section(facts, comparing),
         probes.section(facts, comparing),
         table_one.section(facts, comparing),
         arms.section(facts, comparing),
         schemes.section(facts, comparing),
         tags.section(facts, comparing),
+        excerpts.section(facts, num_excerpts) if num_excerpts else None,
         insertion.section(facts),
         crossed.section(facts),
         curves.section(facts),
@@ -84,7 +101,7 @@ def html(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.tests["table"] = lambda block: isinstance(block, Table)
+    environment.tests |= {"table": lambda one: isinstance(one, Table), "audio": lambda one: isinstance(one, Audio)}
     environment.globals["command"] = lambda sql: command(page.storage, sql)
     return environment.get_template(TEMPLATE).render(page=page, light=LIGHT, dark=DARK)
 

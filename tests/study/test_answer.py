@@ -132,6 +132,14 @@ def test_mean_sd_and_paired_difference_by_hand(answer):
     assert "0.815 ± 0.007  -0.005 (1/2)" in row_of(text_of(answer), "reference")
 
 
+def test_a_planned_comparison_that_is_significant_has_its_star_and_no_other(answer):
+    text = text_of(replace(answer, stars=frozenset({("source=drums", "roc_auc")})))
+    stars = [line for line in text.splitlines() if "*" in line]
+    assert len(stars) == 2 and stars[0].startswith("source=drums") and stars[0].count("*") == 1
+    assert stars[1].startswith("* significant: paired t test over seeds, Holm's correction")
+    assert "*" not in text_of(answer)
+
+
 def test_the_baseline_has_no_difference_to_itself(answer):
     row = row_of(text_of(answer), "bare")
     assert "0.820 ± 0.028" in row and "+" not in row and "/" not in row

@@ -43,7 +43,7 @@ def call(monkeypatch, options: Options, *arguments: str) -> int:
 
 @pytest.fixture
 def no_training(monkeypatch):
-    def refuse(self) -> Progress:
+    def refuse(self, records) -> Progress:
         raise AssertionError("training was started")
 
     monkeypatch.setattr(Command, "_train", refuse)
@@ -118,7 +118,7 @@ def test_records_of_a_newer_schema_are_refused_before_training(done, monkeypatch
 
 
 def test_an_interruption_says_how_to_go_on(options, monkeypatch, capsys):
-    def interrupt(self) -> Progress:
+    def interrupt(self, records) -> Progress:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Command, "_train", interrupt)
@@ -216,6 +216,23 @@ def test_a_study_that_is_done_trains_nothing_and_answers(done, monkeypatch, caps
     assert records.num_rows == 6 and set(records["state"].to_pylist()) == {"done"}
 
 
+def test_it_ends_with_the_page_and_says_where_it_is(done):
+    made = command(done)
+    assert made.run(GROUPS) == 0
+    place = Path(done.storage, "report", "toy-toy")
+    assert text_of(made).splitlines()[-1] == f"Page: {place}/report.html"
+    assert "<h1>toy-toy</h1>" in (place / "report.html").read_text()
+    assert (place / "tables" / "arms-tagging.csv").exists() and (place / "figures" / "stage-graph.png").exists()
+
+
+def test_a_page_that_cannot_be_written_is_told_and_loses_nothing(done):
+    Path(done.storage, "report").write_text("here is no room for a folder")
+    made = command(done)
+    assert made.run(GROUPS) == 0
+    assert text_of(made).splitlines()[-1].startswith("Page: not written: ")
+    assert "0.505 ± 0.007" in text_of(made)
+
+
 def test_the_second_answer_is_the_first(done):
     def answered() -> list[str]:
         made = command(done)
@@ -226,7 +243,7 @@ def test_the_second_answer_is_the_first(done):
 
 
 def test_failed_arms_are_told_with_their_cause_and_exit_code_1(options, monkeypatch):
-    def train(self: Command) -> Progress:
+    def train(self: Command, records) -> Progress:
         progress = Progress()
         progress.add(self.graph, set())
         for entry in list(progress.stages.values()):

@@ -51,6 +51,12 @@ def test_planned_comparisons_are_of_like_with_like():
         ("probe none", "probe mixture", "roc_auc"),
         ("probe none", "probe mixture", "pr_auc"),
     ]
+    both = Study(name="toy", arms=arms, seeds=[0], compare=[against("bare"), against("source=none")])
+    assert both.comparisons == [
+        ("reference", "bare", "roc_auc"),
+        ("source=none", "bare", "roc_auc"),  # and not bare against source=none once more
+        ("reference", "source=none", "roc_auc"),
+    ]
     with pytest.raises(ValueError, match=r"Study\.compare names 'nobody'"):
         Study(name="toy", arms=arms, seeds=[0], compare=[against("nobody")])
 

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import toy_report as toy
 from study.report.export import as_csv, as_latex, write
 from study.report.facts import Facts
 from study.report.page import Page, build, html
+from study.storage import open_storage
 
 ROOT = Path(__file__).parent.parent.parent
 ODD = """<b>&amp;</b></script> $x_1$ "'é% \\"""
@@ -55,7 +57,7 @@ def text(page) -> str:
 
 def test_nothing_is_loaded_from_anywhere(text):
     for tag, attributes in Tags(text).found:
-        assert tag not in ("img", "iframe", "object", "embed", "video", "audio", "base", "form")
+        assert tag not in ("img", "iframe", "object", "embed", "video", "base", "form")
         for name, value in attributes.items():
             if name in ("src", "href", "xlink:href", "action", "srcset", "data"):
                 assert value and value.startswith(("#", "data:"))
@@ -83,9 +85,7 @@ def test_drawings_follow_the_colours_of_the_page(text):
 
 def test_words_and_numbers_inside_drawings_are_those_of_the_files(page):
     for figure in page.figures:
-        shown, drawn = (
-            re.findall(r">([^<>]*\S[^<>]*)</text>", one) for one in (figure.svg, figure.files["svg"].decode())
-        )
+        shown, drawn = (re.findall(r">([^<>]*\S[^<>]*)</text>", one) for one in (figure.svg, figure.drawn.decode()))
         assert shown == drawn and len(shown) > 3
 
 
@@ -108,7 +108,7 @@ def test_odd_names_are_escaped_everywhere(tmp_path):
     for table in page.tables:
         assert "$x_1$" not in as_latex(table).split("\\begin", 1)[1]
         as_csv(table)
-    write(page, tmp_path / "out")
+    write(page, open_storage(tmp_path), "out", own=True)
 
 
 def test_failed_and_missing_runs_are_told_with_their_cause(tmp_path):
@@ -219,9 +219,21 @@ def test_the_command_writes_beside_the_store(tmp_path):
     store = toy.write_study(tmp_path / "store", {"bare": toy.BARE}, comparisons=[])
     done = run(store.location)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"Report: {tmp_path}/store/report/report.html (")
+    assert done.stdout.startswith(f"Report: {tmp_path}/store/report/toy/report.html (")
+    kept = tmp_path / "else" / "figures" / "mine.png"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
     assert run(store.location, "--out", str(tmp_path / "else")).returncode == 0
-    assert (tmp_path / "else" / "report.html").is_file()
+    assert (tmp_path / "else" / "report.html").is_file() and kept.exists()
+
+
+def test_what_an_earlier_page_left_in_the_store_is_removed(page, tmp_path):
+    storage = open_storage(tmp_path)
+    write(page, storage, "report/toy", own=True)
+    fewer = replace(page, sections=[section for section in page.sections if section.key != "tags"])
+    write(fewer, storage, "report/toy", own=True)
+    left = {name.split(".")[0] for part in ("tables", "figures") for name in storage.names(f"report/toy/{part}")}
+    assert left == {one.key for one in (*fewer.tables, *fewer.figures)}
 
 
 @pytest.mark.parametrize(
@@ -236,6 +248,11 @@ def test_what_is_not_there_is_one_line_and_exit_code_2(tmp_path, arguments, mess
     done = run(*([] if "/nowhere" in arguments else [store.location]), *arguments)
     assert done.returncode == 2 and re.fullmatch(message, done.stderr), done.stderr
     assert not (tmp_path / "store" / "report").exists()
+
+
+def test_more_excerpts_than_there_is_room_for_are_refused():
+    done = run("/nowhere", "--excerpts", "5")
+    assert done.returncode == 2 and "--excerpts is 5; give 0 to 4" in done.stderr
 
 
 def test_the_report_starts_without_ray_or_torch():

@@ -3,6 +3,7 @@
 import csv
 import io
 import statistics
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from study.query import Query
 from study.report.blocks import Table
 from study.report.export import as_csv, as_latex, write
 from study.report.facts import Facts
-from study.report.page import Page, build
+from study.report.page import Page, build, html
+from study.storage import open_storage
 from study.store import Store
 
 SEEDS = range(3)
@@ -53,7 +55,7 @@ def differences(arm: str, against: str) -> np.ndarray:
 
 
 def test_every_section_is_there(page):
-    keys = "probe table-one arms schemes tags insertion crossed curves stages cost provenance"
+    keys = "glance probe table-one arms schemes tags insertion crossed curves stages cost provenance"
     assert [section.key for section in page.sections] == keys.split()
     assert all(section.blocks for section in page.sections)
 
@@ -83,6 +85,35 @@ def test_planned_comparisons_are_paired_t_tests_with_holm(page):
         assert float(one["p"]) == pytest.approx(p[place])
         assert float(one["p (Holm)"]) == pytest.approx(adjusted[list(order).index(place)])
         assert (one.get("difference mark") == "*") == (adjusted[list(order).index(place)] <= 0.05)
+
+
+def test_at_a_glance_is_the_gain_over_the_bare_backend(page, store):
+    for source, arm in {"random weights": "source=none", "drums": "source=drums", "vocals": "reference"}.items():
+        found = row(page, "glance-tagging-cnn", **{"U-Net pre-trained on": source})
+        gain = differences(arm, "bare")
+        low, high = stats.t.interval(0.95, 2, gain.mean(), stats.sem(gain))
+        assert float(found["ROC-AUC"]) == pytest.approx(gain.mean())
+        assert (float(found["ROC-AUC low"]), float(found["ROC-AUC high"])) == pytest.approx((low, high))
+        assert (found["ROC-AUC above"], found["ROC-AUC seeds"]) == (str((gain > 0).sum()), "3")
+        voices = [np.mean(toy.roc_auc(arm, s)[:2]) - np.mean(toy.roc_auc("bare", s)[:2]) for s in SEEDS]
+        assert float(found["voices"]) == pytest.approx(statistics.mean(voices))
+    seconds = {row["stage"]: row["cpu_s"] for row in Query(store).run("SELECT stage, cpu_s FROM stages").to_pylist()}
+    needed = [stage.identity for seed in SEEDS for stage in toy.stages("reference", toy.FACTORS, seed)]
+    assert float(found["CPU-seconds a run"]) == pytest.approx(sum(seconds[stage] for stage in needed) / 3)
+
+
+def test_what_the_seeds_could_show_stands_beside_the_planned_comparisons(page):
+    found = rows(page, "power-tagging")
+    assert [one["arm"] for one in found] == [one["arm"] for one in rows(page, "planned-tagging")]
+    alpha = 0.05 / len(found)
+    for one in found:
+        gain = differences(one["arm"], "bare")
+        # Hedges' correction for two degrees of freedom: gamma(1) / (sqrt(1) gamma(1/2)).
+        assert float(one["effect size"]) == pytest.approx(gain.mean() / gain.std(ddof=1) / np.sqrt(np.pi))
+        effect = float(one["smallest detectable"]) / gain.std(ddof=1)
+        critical = stats.t.isf(alpha / 2, 2)
+        assert stats.nct.sf(critical, 2, effect * np.sqrt(3)) == pytest.approx(0.8, abs=1e-4)
+        assert one["p (sign flips)"] == "–"
 
 
 def test_post_hoc_comparisons_stand_apart_without_a_star(page):
@@ -215,8 +246,8 @@ def test_sql_gives_the_means_that_are_shown(page, store):
 
 
 def test_files_lie_beside_the_page(page, tmp_path):
-    target = write(page, tmp_path / "out")
-    assert target == tmp_path / "out" / "report.html"
+    target = write(page, open_storage(tmp_path), "out", own=True)
+    assert target == f"{tmp_path}/out/report.html" and Path(target).read_text() == html(page)
     tables = {path.name for path in (tmp_path / "out" / "tables").iterdir()}
     assert tables == {f"{one.key}.{suffix}" for one in page.tables for suffix in ("csv", "tex")}
     figures = {path.name for path in (tmp_path / "out" / "figures").iterdir()}

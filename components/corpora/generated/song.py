@@ -109,8 +109,9 @@ def _with_mixture(
 ) -> Int16[np.ndarray, "sample five"]:
     """Stems and their sum at the content's loudness, none of them clipped."""
     loudness = next((name for name in ("quiet", "loud") if name in content.parts), "neither")
-    signals = np.stack([stems[name] for name in STEMS], axis=1)
-    peak = max(np.abs(signals).max(), np.abs(signals.sum(axis=1)).max())
+    # Stem by stem, as they lie in memory.
+    signals = np.stack([stems[name] for name in STEMS])
+    peak = max(np.abs(signals).max(), np.abs(signals.sum(axis=0)).max())
     scaled = signals * (generator.uniform(*PEAK[loudness]) * INT16_SCALE / peak)
     quantised = np.round(scaled).astype(np.int16)
-    return np.concatenate([quantised.sum(axis=1, keepdims=True, dtype=np.int16), quantised], axis=1)
+    return np.concatenate([quantised.sum(axis=0, keepdims=True, dtype=np.int16), quantised]).T

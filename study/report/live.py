@@ -1,0 +1,72 @@
+"""The page while a study runs: written anew as stages end, so that whoever watches needs nothing but the file."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from study.progress import Progress
+from study.report import under_way
+from study.report.export import folder_of, write_page
+from study.report.facts import Facts
+from study.report.page import Page, build
+from study.store import Store
+
+WRITE_EVERY_S = 30.0
+# What is drawn anew may take this share of the time, however large the study.
+MOST_OF_THE_TIME = 0.02
+
+
+class LivePage:
+    """A context in whose background the page of a study is kept up to date; `place` tells where.
+
+    `refresh` brings the records up to date. A page that cannot be written is told to `complain`, once, and ends no
+    study.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        study: str,
+        progress: Progress,
+        *,
+        refresh: Callable[[], None],
+        complain: Callable[[str], None],
+    ) -> None:
+        self._store, self._study, self._progress = store, study, progress
+        self._refresh, self._complain = refresh, complain
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._page: Page | None = None
+        self._shown, self._next_at = -1, 0.0
+
+    def __enter__(self) -> "LivePage":
+        self._thread.start()
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        if error is not None and self._page is not None:
+            # Stopped: nobody will write it again, and what had ended stands in it.
+            write_page(self._page, self._store.storage, folder_of(self._study))
+
+    def _watch(self) -> None:
+        try:
+            self.write()
+            while not self._stop.wait(WRITE_EVERY_S):
+                self.write()
+        except Exception as error:
+            self._complain(f"The page is not written any more while the study runs: {type(error).__name__}: {error}")
+
+    def write(self) -> None:
+        """What goes on now; and, where stages have ended and it is not too soon, all that is known of them."""
+        ended = sum(not entry.cached for state in ("done", "failed") for entry in self._progress.of_state(state))
+        if self._page is None or (ended != self._shown and time.monotonic() >= self._next_at):
+            begun = time.monotonic()
+            self._refresh()
+            self._page, self._shown = build(Facts(self._store, self._study)), ended
+            self._next_at = time.monotonic() + (time.monotonic() - begun) / MOST_OF_THE_TIME
+        sections = [under_way.section(self._progress), *self._page.sections]
+        page = replace(self._page, sections=sections, live=True)
+        write_page(page, self._store.storage, folder_of(self._study))

@@ -1,0 +1,83 @@
+"""The page in a browser of this machine, loaded again whenever it has been written anew."""
+
+import hashlib
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from study.storage import Storage
+
+HOST = "127.0.0.1"
+LOOK_EVERY_S = 2.0
+# The page needs nothing from anywhere; it asks its own address whether it has changed.
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; media-src data:; "
+    "connect-src 'self'"
+)
+
+
+class PageServer(ThreadingHTTPServer):
+    """Serves the one file, on loopback alone; OSError if the port cannot be had."""
+
+    def __init__(self, storage: Storage, path: str, port: int) -> None:
+        self._storage, self._path = storage, path
+        self._read_at, self._content = -LOOK_EVERY_S, b""
+        try:
+            super().__init__((HOST, port), _Handler)
+        except OSError as error:
+            raise OSError(f"port {port} of {HOST} cannot be had ({error.strerror}); give another --port") from None
+
+    @property
+    def address(self) -> str:
+        return f"http://{HOST}:{self.server_port}/"
+
+    @property
+    def hosts(self) -> set[str]:
+        """What a browser calls this server; any other name is a foreign page's."""
+        return {f"{name}:{self.server_port}" for name in (HOST, "localhost")}
+
+    def content(self) -> bytes:
+        """The page, read again when the last look is a while ago."""
+        if time.monotonic() - self._read_at >= LOOK_EVERY_S:
+            self._content, self._read_at = self._storage.read(self._path), time.monotonic()
+        return self._content
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: PageServer  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def do_GET(self) -> None:
+        self.wfile.write(self._head())
+
+    def do_HEAD(self) -> None:
+        self._head()
+
+    def _head(self) -> bytes:
+        """Answers all but the body, which it returns."""
+        if self.headers.get("Host") not in self.server.hosts:
+            self.send_error(403)
+            return b""
+        if self.path != "/":
+            self.send_error(404)
+            return b""
+        content = self.server.content()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("Content-Security-Policy", _POLICY)
+        self.end_headers()
+        return content
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+def serve(storage: Storage, path: str, port: int) -> None:
+    """Serves the page until it is interrupted."""
+    with PageServer(storage, path, port) as server:
+        print(f"Page: {server.address} (Ctrl-C ends)", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print()
