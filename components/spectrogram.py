@@ -85,8 +85,10 @@ class Spectrogram(nn.Module):
     def __init__(self, config: SpectrogramConfig) -> None:
         super().__init__()
         self.config = config
-        window = torch.hann_window(config.window_samples, periodic=True, dtype=torch.float64)
-        synthesis_window = window / _sum_over_frames(window.square(), config.hop_samples)
+        # On the CPU, also in a network without weights ("meta"), where such arithmetic would load a compiler.
+        with torch.device("cpu"):
+            window = torch.hann_window(config.window_samples, periodic=True, dtype=torch.float64)
+            synthesis_window = window / _sum_over_frames(window.square(), config.hop_samples)
         # In float64, and rounded where they are used: so float64 networks are exact.
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("synthesis_window", synthesis_window, persistent=False)

@@ -62,7 +62,7 @@ def _classification(
 
 
 def _backend(network: BackendConfig, *, learning_rate: float) -> BackendRecipe:
-    alone = _classification(45, learning_rate=learning_rate, validate_every=15)
+    alone = _classification(40, learning_rate=learning_rate, validate_every=20)
     # A U-Net that learns is six times the work per step: shortened, so that such an arm is no longer than the others.
     return _recipe(network, alone, _classification(8, learning_rate=learning_rate, validate_every=8))
 

@@ -3,25 +3,15 @@
 import dataclasses
 import json
 from collections.abc import Mapping
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 
-from components import (
-    adapters,
-    classification,
-    classifier,
-    joint,
-    phases,
-    separation,
-    separator,
-    short_chunk_cnn,
-    spectrogram,
-    spectrogram_transformer,
-    unet,
-)
+import components
 from components.checkpoint import weights_from_bytes
 from components.classifier import Classifier
 from components.corpus import Corpus
@@ -33,11 +23,11 @@ from study.identity import restored
 from study.running import WEIGHTS
 from study.store import Store
 
-# Where the configurations of the networks are; a new backend's module belongs here.
-_MODULES = (
-    *(adapters, classification, classifier, joint, phases, separator, short_chunk_cnn, spectrogram),
-    *(separation, spectrogram_transformer, unet, kinds, running),
-)
+# Whatever backend a study had: its configuration is in a module of `components`.
+_MODULES = [
+    *(import_module(f"components.{found.name}") for found in iter_modules(components.__path__) if not found.ispkg),
+    *(kinds, running),
+]
 CONFIGS: Mapping[str, type] = {
     name: value
     for module in _MODULES

@@ -258,8 +258,11 @@ class Command:
 
     def _description(self, groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         """What the study is, for whoever reports on it later."""
-        corpora = {kind: {"name": c.name, "digest": c.digest, "counts": c.manifest.counts, "place": str(c.folder)}
-                   for kind, c in self.corpora.by_kind.items()}  # fmt: skip
+        corpora = {
+            kind: {"name": corpus.name, "digest": corpus.digest, "place": str(corpus.folder)}
+            | {name: getattr(corpus.manifest, name) for name in ("counts", "excluded", "rejects")}
+            for kind, corpus in self.corpora.by_kind.items()
+        }
         return {
             "name": self.study.name,
             "preset": self.options.preset,

@@ -154,7 +154,7 @@ def _forest(facts: Facts, key: str, metric: str, compared: Sequence[Compared]) -
                 _forest_row(axes, row, line)
         axes.set_xlabel(f"difference in {title}")
 
-    rest = f" The first {MOST_ROWS} of {len(compared)} are drawn." if len(compared) > MOST_ROWS else ""
+    rest = drawing.left_out(MOST_ROWS, len(compared))
     headings = len({one.comparison.against for one in shown})
     return drawing.draw(
         key,

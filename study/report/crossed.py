@@ -79,7 +79,8 @@ def _largest_grid(cells: Mapping[tuple[str, str], str]) -> dict[tuple[str, str],
 def section(facts: Facts) -> Section | None:
     """Where there is a complete crossing."""
     blocks: list[Table | Figure] = []
-    for crossing in crossings(facts)[:MOST_FIGURES]:
+    there = crossings(facts)
+    for crossing in there[:MOST_FIGURES]:
         metric = next(iter(facts.metrics_of(crossing.task)), None)
         values = facts.values(metric) if metric else {}
         if metric and all(values.get(arm) for arm in crossing.arms.values()):
@@ -87,7 +88,9 @@ def section(facts: Facts) -> Section | None:
             contrasts, why_none = _contrasts(crossing, values)
             blocks.append(_figure(crossing, title, values, why_none))
             blocks += [_table(facts, crossing, metric, contrasts)] if contrasts else []
-    return Section(key="crossed", title=TITLE, says=SAYS, blocks=blocks) if blocks else None
+    rest = ", ".join(" × ".join(crossing.factors) for crossing in there[MOST_FIGURES:])
+    says = f"{SAYS} Crossed as well, and not drawn: {rest}." if rest else SAYS
+    return Section(key="crossed", title=TITLE, says=says, blocks=blocks) if blocks else None
 
 
 def _figure(crossing: Crossing, title: str, values: Values, why_none: str) -> Figure:

@@ -118,6 +118,11 @@ def rows(axes: Axes, names: Sequence[str]) -> None:
     axes.spines["left"].set_visible(False)
 
 
+def left_out(shown: int, there: int) -> str:
+    """What a caption says where not everything is drawn."""
+    return f" The first {shown} of {there} are drawn." if there > shown else ""
+
+
 def zero_line(axes: Axes) -> None:
     axes.axvline(0, color=MUTED, linewidth=0.8, zorder=0)
 

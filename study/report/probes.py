@@ -9,6 +9,7 @@ from study.report.facts import Facts
 from study.report.scores import score
 
 TITLE = "What the separators hear"
+MOST_PANELS = 3
 SAYS = (
     "A logistic regression on what each separator makes of a song, before any network is finetuned; it shows what the "
     "features carry in the open, and cannot show what a network would make of them."
@@ -78,8 +79,9 @@ def _figure(facts: Facts, task: str, arms: list[str]) -> Figure:
     panels = {title: facts.values(metric)}
     panels |= {name: facts.group_values(name) for name in facts.groups} if task == "tagging" else {}
 
+    many = list(panels.items())[:MOST_PANELS]
+
     def paint(canvas: Canvas) -> None:
-        many = list(panels.items())[:3]
         for axes, (name, values) in zip(
             canvas.subplots(1, len(many), sharey=True, squeeze=False)[0], many, strict=True
         ):
@@ -94,7 +96,8 @@ def _figure(facts: Facts, task: str, arms: list[str]) -> Figure:
 
     return drawing.draw(
         f"probe-{task}",
-        f"Probes of {task}: a dot for each seed's separator, a bar at their mean.",
+        f"Probes of {task}: a dot for each seed's separator, a bar at their mean."
+        + drawing.left_out(MOST_PANELS, len(panels)),
         f"Dot plot of the linear probes of {task}; the numbers are in the table above.",
         paint,
         height=0.75 + 0.27 * len(arms),

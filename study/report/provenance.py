@@ -9,6 +9,7 @@ from study.report.stages import compute_of, planned_stages
 
 COST = "Parameters and time of each arm; what it cost here, not what it would cost elsewhere."
 ORIGIN = "Code, data and machines behind every number; it shows what was recorded, and cannot show what was not."
+MOST_EXAMPLES = 3
 _FACTS = {
     "source_digest": "sources, digest",
     "commit": "commit",
@@ -124,7 +125,27 @@ def _corpora(facts: Facts) -> list[Table]:
         *columns("content digest", "place", words=2),
     ]
     caption = "Corpora, tracks by split."
-    return [Table(key="corpora", caption=caption, columns=head, rows=rows, sql=[])]
+    return [Table(key="corpora", caption=caption, columns=head, rows=rows, sql=[]), *_left_out(facts)]
+
+
+def _left_out(facts: Facts) -> list[Table]:
+    """What a corpus does not hold of its source, by cause: excluded by a rule, or rejected as unusable."""
+    rows = []
+    for kind, corpus in facts.corpora.items():
+        for rule, tracks in corpus.get("excluded", {}).items():
+            rows.append([label(kind), label("excluded"), label(rule), number(tracks), label("")])
+        by_reason: dict[str, list[str]] = {}
+        for reject in corpus.get("rejects", []):
+            by_reason.setdefault(reject["reason"], []).append(reject["id"])
+        for reason, tracks in by_reason.items():
+            more = ", …" if len(tracks) > MOST_EXAMPLES else ""
+            examples = ", ".join(tracks[:MOST_EXAMPLES]) + more
+            rows.append([label(kind), label("rejected"), label(reason), number(len(tracks)), label(examples)])
+    if not rows:
+        return []
+    head = [*columns("corpus", "left out", "why", words=3), *columns("tracks", words=0), *columns("such as")]
+    caption = "Tracks of the sources that the corpora do not hold; the corpora's manifests name every one."
+    return [Table(key="left-out", caption=caption, columns=head, rows=rows, sql=[])]
 
 
 def _corpus(generated: bool, corpus: Mapping[str, Any], splits: list[str]) -> list[Cell]:

@@ -33,7 +33,8 @@ def bars(found: Differential) -> Figure:
     return drawing.draw(
         f"tag-bars-{found.backend}",
         f"{found.backend.upper()}: ROC-AUC of each tag minus that of the bare backend, by what the U-Net was "
-        "pre-trained on. A bar is the mean over seeds, a dot one seed.",
+        "pre-trained on. A bar is the mean over seeds, a dot one seed."
+        + drawing.left_out(MOST_PANELS, len(found.names)),
         "Bars of the differences by tag and source; the numbers are in the table below.",
         paint,
         height=0.9 + 0.185 * len(found.tags),
@@ -60,7 +61,7 @@ def intervals(found: Differential) -> Figure:
         f"tag-intervals-{found.backend}",
         f"{found.backend.upper()}: the same differences with two 95 % intervals that answer two questions. Over seeds: "
         "other initial weights, order and crops on these songs. Over songs (DeLong): other test songs before these "
-        "networks. An arrow: longer than the scale.",
+        "networks. An arrow: longer than the scale." + drawing.left_out(MOST_PANELS, len(found.tracks)),
         "Intervals over seeds and over songs by tag and source; the numbers are in the table below.",
         paint,
         height=1.2 + 0.2 * len(found.tags),

@@ -15,6 +15,7 @@ from study.report.blocks import Table
 from study.report.export import as_csv, as_latex, write
 from study.report.facts import Facts
 from study.report.page import Page, build, html
+from study.stage import StageResult
 from study.storage import open_storage
 from study.store import Store
 
@@ -220,6 +221,60 @@ def test_interactions_of_crossed_factors(page):
 
 def test_insertion_levels_stand_from_none_to_all(page):
     assert [one["levels that enter"] for one in rows(page, "insertion-0")] == ["none", "all"]
+
+
+def test_what_the_corpora_leave_out_is_told_by_cause(tmp_path):
+    rejects = [{"id": f"{number:04d}", "reason": "too short"} for number in range(5)] + [{"id": "x", "reason": "torn"}]
+    corpus = {"name": "magnatagatune", "digest": "0", "counts": {"test": 9}, "excluded": {"no tag": 12}}
+    corpora = {"tagging": corpus | {"rejects": rejects}}
+    page = build(Facts(toy.write_study(tmp_path, {"bare": toy.BARE}, comparisons=[], corpora=corpora)))
+    found = [[cell.text for cell in cells] for cells in table(page, "left-out").rows]
+    assert found == [
+        ["tagging", "excluded", "no tag", "12", ""],
+        ["tagging", "rejected", "too short", "5", "0000, 0001, 0002, …"],
+        ["tagging", "rejected", "torn", "1", "x"],
+    ]
+
+
+def test_compute_is_counted_in_gpu_seconds_where_there_are_gpus(tmp_path, monkeypatch):
+    monkeypatch.setitem(toy.MACHINE, "gpus_per_worker", "0.5")
+    monkeypatch.setitem(toy.MACHINE, "num_workers", "4")
+    store = toy.write_study(tmp_path, {"bare": toy.BARE, "reference": toy.FACTORS}, comparisons=[])
+    page = build(Facts(store))
+    seconds = {row["stage"]: row["duration_s"] for row in Query(store).run("FROM stages").to_pylist()}
+    once, _ = rows(page, "sharing")
+    assert float(once["GPU-hours"]) * 3600 == pytest.approx(2 * sum(seconds.values()))
+    needed = [one.identity for seed in SEEDS for one in toy.stages("reference", toy.FACTORS, seed)]
+    found = row(page, "glance-tagging-cnn", **{"U-Net pre-trained on": "vocals"})
+    assert float(found["GPU-seconds a run"]) == pytest.approx(2 * sum(seconds[stage] for stage in needed) / 3)
+
+
+def test_two_backends_and_two_tasks_stand_side_by_side(tmp_path, monkeypatch):
+    def result(arm: str, seed: int) -> StageResult:
+        if "genre" not in arm:
+            return toy_result(arm, seed)
+        accuracy = 0.6 + 0.01 * seed + 0.1 * ("reference" in arm)
+        return StageResult(metrics={"accuracy": accuracy, "balanced_accuracy": accuracy - 0.1})
+
+    toy_result = toy.result_of
+    monkeypatch.setattr(toy, "result_of", result)
+    arms = {}
+    for task in ("tagging", "genre"):
+        for backend in ("cnn", "ast"):
+            changes = {"task": task, "backend": backend}
+            arms |= {f"bare {task} {backend}": toy.BARE | changes, f"reference {task} {backend}": toy.FACTORS | changes}
+    comparisons = [[f"reference genre {backend}", f"bare genre {backend}", "accuracy"] for backend in ("cnn", "ast")]
+    page = build(Facts(toy.write_study(tmp_path, arms, comparisons=comparisons)))
+    keys = {"glance-tagging-cnn", "glance-tagging-ast", "glance-genre-cnn", "glance-genre-ast", "planned-genre"}
+    assert keys <= {one.key for one in page.tables}
+    gain = row(page, "glance-genre-ast", **{"U-Net pre-trained on": "vocals"})
+    assert float(gain["accuracy"]) == pytest.approx(0.1) and gain["accuracy above"] == "3"
+    titles = [column.title for column in table(page, "table-one").columns[1:]]
+    assert titles[::2] == [
+        *("CNN ROC-AUC, ours", "CNN PR-AUC, ours", "AST ROC-AUC, ours", "AST PR-AUC, ours"),
+        *("CNN accuracy, ours", "AST accuracy, ours"),
+    ]
+    assert {"curves-genre-train_loss"}.isdisjoint(figure.key for figure in page.figures)
 
 
 def test_sharing_is_unique_against_run_by_run(page, store):

@@ -37,6 +37,7 @@ FACTORS = {
     "separators": "per seed",
     "probe": "-",
 }
+MACHINE = {"host": "node-1", "torch": "2.11.0", "commit": "abc", "gpus_per_worker": "0", "num_workers": "1"}
 NOTHING = dict.fromkeys(FACTORS, "-") | {"task": "tagging"}
 
 
@@ -164,18 +165,17 @@ def write_study(
     store.check_writable()
     records = Records(store)
     records.write_study(description(name, arms, seeds, **changes))
-    facts = {"host": "node-1", "torch": "2.11.0", "commit": "abc", "gpus_per_worker": "0", "num_workers": "1"}
     runs = []
     for seed in seeds:
         for arm, factors in arms.items():
             needed = stages(arm, factors, 0 if arm in shared else seed)
             for one in needed[:-1]:
                 if not store.done(one.identity):
-                    store.begin(one, facts).finish(StageResult(metrics={"si_sdr_vocals": 3.0}))
+                    store.begin(one, MACHINE).finish(StageResult(metrics={"si_sdr_vocals": 3.0}))
             if (arm, seed) in failed:
-                store.begin(needed[-1], facts).fail(ValueError("out of <memory> & more"))
+                store.begin(needed[-1], MACHINE).fail(ValueError("out of <memory> & more"))
             elif (arm, seed) not in missing and not store.done(needed[-1].identity):
-                store.begin(needed[-1], facts).finish(result_of(arm, seed))
+                store.begin(needed[-1], MACHINE).finish(result_of(arm, seed))
             identities = tuple(one.identity for one in needed)
             run = {"study": name, "arm": arm, "seed": seed, "factors": factors}
             runs.append(Run(**run, final_stage=identities[-1], stages=identities))
