@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.progress import Progress as Bars
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -101,3 +102,28 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Bar:
+    """How far something is that has a known number of parts: a bar on a terminal, a line for every tenth elsewhere."""
+
+    def __init__(self, title: str, console: Console) -> None:
+        self._title, self._console, self._tenth = title, console, -1
+        self._live = Bars(console=console, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> "Bar":
+        if self._live is not None:
+            self._live.start()
+            self._task = self._live.add_task(self._title, total=None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._live is not None:
+            self._live.update(self._task, completed=done, total=total)
+        elif 10 * done // total > self._tenth:
+            self._tenth = 10 * done // total
+            _say(self._console, f"{self._title}: {done}/{total}")

@@ -11,10 +11,11 @@ FLOORS = ("components", "study", "experiments")
 # What pictures would need as well as music; the study's other modules stand above it and are closed to it.
 ENGINE_NAMES = (
     "stage identity storage store attempt derive record_schemas records site stage_log scheduler worker cluster "
-    "progress query provenance statistics power factorial track_statistics track_bootstrap measured comparisons"
+    "tensorboard spreading progress query provenance statistics power factorial track_statistics track_bootstrap "
+    "measured comparisons"
 )
 ENGINE = {f"study.{name}" for name in ENGINE_NAMES.split()}
-KNOW_RAY = {"study.cluster", "study.scheduler", "study.worker"}
+KNOW_RAY = {"study.cluster", "study.scheduler", "study.spreading", "study.worker"}
 
 
 def imports(source: str, package: str) -> Iterator[str]:

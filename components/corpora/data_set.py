@@ -1,0 +1,66 @@
+"""A data set as people download it: its tracks, where their audio lies, and what its rules leave out."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class AudioStream(NamedTuple):
+    """One audio stream of a file; a stem MP4 has five."""
+
+    path: Path
+    stream: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceTrack:
+    """A track before it is decoded.
+
+    Attributes:
+        audio: where each of the corpus's stems is, in the corpus's order.
+        columns: the data set's own facts, the same for every track.
+    """
+
+    id: str
+    audio: Mapping[str, AudioStream]
+    split: str
+    labels: tuple[str, ...] = ()
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """What becomes a corpus.
+
+    Attributes:
+        tracks: in the corpus's order.
+        longer_than_s: a split's rule: tracks that are not are excluded.
+        excluded: tracks that a rule has left out already, by rule.
+        rejects: tracks that should be there and cannot be used: id and reason.
+        expected: tracks by split as they were published; what is found instead is told.
+        recipe: what decides the corpus beside its files.
+    """
+
+    name: str
+    kind: str
+    tracks: list[SourceTrack]
+    stems: tuple[str, ...] = ("mixture",)
+    classes: tuple[str, ...] = ()
+    longer_than_s: float = 0.0
+    excluded: Counter[str] = field(default_factory=Counter)
+    rejects: list[tuple[str, str]] = field(default_factory=list)
+    expected: Mapping[str, int] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+
+def existing(folder: str | Path, *names: str) -> list[Path]:
+    """Files of a data set; FileNotFoundError names the first that is missing, and what the folder should be."""
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is no folder")
+    for name in names:
+        if not (root / name).exists():
+            raise FileNotFoundError(f"{root} has no {name}; give the folder that holds {', '.join(names)}")
+    return [root / name for name in names]

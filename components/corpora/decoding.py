@@ -1,0 +1,82 @@
+"""From a track's files to the samples of a corpus, or the reason why not."""
+
+import warnings
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from jaxtyping import Int16
+
+from components.audio import SAMPLE_RATE, decode, to_int16
+from components.corpora.data_set import AudioStream, SourceTrack
+
+# A file may be so much shorter than it declares (encoders pad), and the stems of a song so much unlike.
+TOLERANCE_S = 1.0
+UNLIKE_S = 0.1
+SHORTEST_S = 1.0
+
+
+class UnusableError(ValueError):
+    """A track that should be in the corpus and cannot be used; its text is the reason."""
+
+
+class ExcludedError(Exception):
+    """A track that a rule of the split leaves out; its text is the rule."""
+
+
+def decoded(track: SourceTrack, *, longer_than_s: float = 0.0) -> Int16[np.ndarray, "sample stem"]:
+    """The track's stems at 16 kHz, mono, equally long.
+
+    Raises:
+        UnusableError: a file that is missing, cannot be decoded, is damaged or truncated, or stems of unlike lengths.
+        ExcludedError: not longer than the split's rule asks.
+    """
+    stems = [_decoded(stream) for stream in track.audio.values()]
+    shortest, longest = min(map(len, stems)), max(map(len, stems))
+    if longest - shortest > UNLIKE_S * SAMPLE_RATE:
+        raise UnusableError(f"stems of {shortest / SAMPLE_RATE:.1f} to {longest / SAMPLE_RATE:.1f} s")
+    if shortest < SHORTEST_S * SAMPLE_RATE:
+        raise UnusableError(f"shorter than {SHORTEST_S:g} s")
+    if shortest <= longer_than_s * SAMPLE_RATE:
+        raise ExcludedError(f"not longer than {longer_than_s:g} s")
+    return np.stack([to_int16(stem[:shortest]) for stem in stems], axis=1)
+
+
+def _decoded(stream: AudioStream) -> np.ndarray:
+    try:
+        with warnings.catch_warnings():
+            # What decode leaves out of a damaged file with a warning is found by its length.
+            warnings.simplefilter("ignore")
+            waveform = decode(stream.path, stream=stream.stream)
+        declared_s = declared(stream.path, stream.stream)
+    except FileNotFoundError:
+        raise UnusableError("no such file") from None
+    except (ValueError, OSError) as error:
+        raise UnusableError("cannot be decoded: " + str(error).replace(str(stream.path), "file")) from None
+    missing_s = declared_s - len(waveform) / SAMPLE_RATE
+    if missing_s > TOLERANCE_S:
+        raise UnusableError(f"truncated: more than {TOLERANCE_S:g} s shorter than it declares")
+    return waveform
+
+
+def declared(path: str | Path, stream: int = 0) -> float:
+    """Seconds that a file's header declares for an audio stream; 0 where it declares nothing."""
+    with av.open(str(path)) as container:
+        audio = container.streams.audio[stream]
+        if audio.duration is not None and audio.time_base is not None:
+            seconds = float(audio.duration * Fraction(audio.time_base))
+        else:
+            seconds = float(container.duration or 0) / av.time_base
+    return seconds * _declared_share(Path(path))
+
+
+def _declared_share(path: Path) -> float:
+    """How much longer a WAV file says that it is than it is: FFmpeg goes by the size it finds."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    if head[:4] != b"RIFF":
+        return 1.0
+    size, declared_size = path.stat().st_size, int.from_bytes(head[4:], "little") + 8
+    # A file that was written as a stream declares nothing, or everything.
+    return declared_size / size if size < declared_size < 0xFFFFFFFF else 1.0

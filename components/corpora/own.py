@@ -1,0 +1,64 @@
+"""Anybody's own data: a folder of audio, and a table of what is in it."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from components.corpora.data_set import AudioStream, DataSet, SourceTrack, existing
+
+NEEDED, OPTIONAL = ("path", "split", "labels"), ("id",)
+
+
+def own(source: str | Path, table: str | Path, kind: Literal["tagging", "genre"]) -> DataSet:
+    """The files below `source` that a CSV or Parquet table names.
+
+    Its columns: `path` below the folder, `split` (train, validation, test), `labels` (tags with ; between them, or a
+    list; the one genre of a genre corpus), and if wanted `id` (else the path without its ending). Classes stand in
+    alphabetical order.
+
+    Raises:
+        FileNotFoundError: no such folder or table.
+        ValueError: another column, or a row that does not fit, with its number.
+    """
+    existing(source)
+    root, path = Path(source).expanduser(), Path(table).expanduser()
+    tracks = [_track(root, path, number, row) for number, row in enumerate(_rows(path), 1)]
+    return DataSet(
+        name=root.resolve().name,
+        kind=kind,
+        tracks=tracks,
+        classes=tuple(sorted({label for track in tracks for label in track.labels})),
+        recipe={"table": path.name},
+    )
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no file; give a CSV or Parquet table with the columns {', '.join(NEEDED)}")
+    if path.suffix == ".parquet":
+        table = pq.read_table(path)
+    else:
+        # As text: an id of 007 stays one.
+        names = path.open(encoding="utf-8-sig").readline().rstrip("\r\n").split(",")
+        types = {name.strip('"'): pa.string() for name in names}
+        options = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=False)
+        table = pyarrow.csv.read_csv(path, convert_options=options)
+    unknown = [name for name in table.column_names if name not in (*NEEDED, *OPTIONAL)]
+    missing = [name for name in NEEDED if name not in table.column_names]
+    if unknown or missing:
+        raise ValueError(f"{path} has the columns {table.column_names}; needed: {NEEDED}, allowed besides: {OPTIONAL}")
+    return table.to_pylist()
+
+
+def _track(root: Path, table: Path, number: int, row: dict[str, Any]) -> SourceTrack:
+    if not row["path"] or row["split"] not in ("train", "validation", "test"):
+        raise ValueError(f"{table}, row {number}: path is {row['path']!r} and split {row['split']!r}")
+    given = row["labels"].split(";") if isinstance(row["labels"], str) else row["labels"] or []
+    labels = tuple(dict.fromkeys(label.strip() for label in given if label.strip()))
+    name = row.get("id") or str(Path(row["path"]).with_suffix(""))
+    return SourceTrack(
+        id=str(name), audio={"mixture": AudioStream(root / row["path"])}, split=row["split"], labels=labels
+    )

@@ -1,0 +1,165 @@
+"""From a data set as people download it to a corpus: decoded, mono, 16 kHz, one flat file with a table of tracks.
+
+python experiments/prepare.py musdb18 ~/MUSDB18 corpora/musdb18
+python experiments/prepare.py magnatagatune ~/MagnaTagATune corpora/mtat
+python experiments/prepare.py fma ~/fma corpora/fma-medium
+python experiments/prepare.py folder ~/songs corpora/songs --table ~/songs/labels.csv --kind tagging
+python experiments/prepare.py generated tagging corpora/generated
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+
+from components.corpora.data_set import DataSet
+from components.corpora.fma import Subset, fma
+from components.corpora.magnatagatune import Split, magnatagatune
+from components.corpora.musdb18 import musdb18
+from components.corpora.own import own
+from study.display import Bar, terminal
+from study.preparing import Prepared, prepare
+from study.site import Site
+
+Place = tyro.conf.Positional[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Decoded:
+    """What all data sets of files have in common."""
+
+    source: Place
+    """The folder as it was downloaded and unpacked."""
+    corpus: Place
+    """The folder to make; on a cluster a place that all machines share."""
+    max_rejects: float = 0.01
+    """The share of tracks that may be unusable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Musdb18(_Decoded):
+    """MUSDB18: SOURCE holds train/ and test/."""
+
+    hq: bool = False
+    """MUSDB18-HQ: a folder of wav files for each song."""
+
+    def data_set(self) -> DataSet:
+        return musdb18(self.source, hq=self.hq)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MagnaTagATune(_Decoded):
+    """MagnaTagATune: SOURCE holds annotations_final.csv and the folders 0 to f."""
+
+    split: Split = "pub"
+    """pub: clips with a top-50 tag that are longer than 29.1 s, as in the paper; folder: all clips."""
+    own_split: str = ""
+    """A CSV of clip_id and split (train, validation, test) instead."""
+
+    def data_set(self) -> DataSet:
+        return magnatagatune(self.source, self.split, self.own_split or None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FMA(_Decoded):
+    """FMA: SOURCE holds fma_metadata/ and fma_medium/ or fma_small/."""
+
+    subset: Subset = "medium"
+    """Which of the two."""
+
+    def data_set(self) -> DataSet:
+        return fma(self.source, self.subset)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder(_Decoded):
+    """Own data: SOURCE is a folder of audio files, a table names them."""
+
+    table: str
+    """CSV or Parquet with the columns path, split, labels (several with ; between them), and if wanted id."""
+    kind: Literal["tagging", "genre"]
+    """Any number of labels a track, or exactly one."""
+
+    def data_set(self) -> DataSet:
+        return own(self.source, self.table, self.kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """Music synthesised from a seed, of the demo's size; a study without data makes its own."""
+
+    kind: tyro.conf.Positional[Literal["separation", "tagging", "genre"]]
+    """What it is for."""
+    corpus: Place
+    """The folder to make."""
+
+
+Options = (
+    Annotated[Musdb18, tyro.conf.subcommand("musdb18")]
+    | Annotated[MagnaTagATune, tyro.conf.subcommand("magnatagatune")]
+    | Annotated[FMA, tyro.conf.subcommand("fma")]
+    | Annotated[Folder, tyro.conf.subcommand("folder")]
+    | Annotated[Generated, tyro.conf.subcommand("generated")]
+)
+
+
+def main() -> int:
+    options = tyro.cli(Options, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    console = terminal()
+    try:
+        if isinstance(options, Generated):
+            _generate(options, console)
+        else:
+            _tell(_prepare(options, console), console)
+    except KeyboardInterrupt:
+        console.print("\nStopped. The same command goes on from here.")
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"prepare.py: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _generate(options: Generated, console: Console) -> None:
+    from components.corpora.generated.corpora import write_corpus
+    from experiments.presets import PRESETS
+
+    with Bar(f"Generating {options.kind} corpus", console) as bar:
+        write_corpus(options.kind, options.corpus, PRESETS["demo"].generated, report=bar)
+    console.print(f"Corpus: {options.corpus}", highlight=False)
+
+
+def _prepare(options: Musdb18 | MagnaTagATune | FMA | Folder, console: Console) -> Prepared:
+    data_set = options.data_set()
+    from study.cluster import connected
+    from study.spreading import over_cluster
+
+    site = Site(storage=str(Path(options.corpus).expanduser().absolute().parent))
+    with connected(site), Bar(f"Decoding {data_set.name}", console) as bar:
+        return prepare(data_set, options.corpus, spread=over_cluster, max_rejects=options.max_rejects, report=bar)
+
+
+def _tell(prepared: Prepared, console: Console) -> None:
+    manifest, folder = prepared.corpus.manifest, prepared.corpus.folder
+    hours = manifest.num_samples / manifest.sample_rate / 3600
+    lines = [f"Corpus: {folder}: {_counted(manifest.counts)} tracks, {hours:,.1f} h, digest {manifest.digest[:16]}"]
+    if manifest.excluded:
+        lines.append(f"Excluded by rules: {_counted(manifest.excluded)}")
+    if manifest.rejects:
+        lines.append(f"Rejected: {len(manifest.rejects)} tracks; {folder}/manifest.json names each with its reason")
+    for split, (found, published) in prepared.unexpected.items():
+        lines.append(f"{split}: {found:,} tracks found, {published:,} published ({found - published:+,})")
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in counts.items())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
