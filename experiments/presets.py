@@ -148,4 +148,57 @@ TINY = Preset(
     ),
 )
 
-PRESETS: Mapping[str, Preset] = MappingProxyType({"demo": DEMO, "tiny": TINY})
+
+def _paper_separation(learning_rate: float) -> TrainingConfig:
+    """300,000 steps, the learning rate times 0.9 every 15,000, the last weights kept."""
+    steps_per_epoch = 1_000
+    num_epochs = 300_000 // steps_per_epoch
+    phase = Phase(
+        learning_rate=learning_rate, schedule="step_decay", decay=0.9, decay_every_steps=15_000, num_epochs=num_epochs
+    )
+    return TrainingConfig(
+        phases=(phase,),
+        batch_size=8,
+        steps_per_epoch=steps_per_epoch,
+        max_epochs=num_epochs,
+        validate_every=25,
+        monitor="loss",
+        better="lower",
+        keep="last",
+    )
+
+
+def _paper_cnn() -> TrainingConfig:
+    """Adam, then SGD at three rates; each until more than ten epochs have brought no better validation loss."""
+    adam = Phase(learning_rate=1e-4, num_epochs=200, patience=10)
+    sgd = [Phase(optimiser="sgd", learning_rate=rate, num_epochs=200, patience=10) for rate in (1e-3, 1e-4, 1e-5)]
+    return TrainingConfig(phases=(adam, *sgd), batch_size=16, max_epochs=200, monitor="loss", better="lower")
+
+
+def _paper_ast() -> TrainingConfig:
+    """Adam, halved after epochs 5, 7, 9, 11 and 13, then two epochs of SGD."""
+    adam = [Phase(learning_rate=5e-5 / 2**halved, num_epochs=2 if halved else 5) for halved in range(6)]
+    sgd = Phase(optimiser="sgd", learning_rate=1e-3, num_epochs=2)
+    return TrainingConfig(phases=(*adam, sgd), batch_size=4, max_epochs=17, monitor="loss", better="lower")
+
+
+PAPER = Preset(
+    description="the paper's widths, segments and schedules; for real data and GPUs",
+    generated=GeneratedConfig(),
+    recipe=Recipe(
+        backends={
+            "cnn": _recipe(ShortChunkCNNConfig(), _paper_cnn(), _paper_cnn()),
+            "ast": _recipe(SpectrogramTransformerConfig(), _paper_ast(), _paper_ast()),
+        },
+        separation_frames=384,
+        separation_training={
+            source: _paper_separation(learning_rate)
+            for source, learning_rate in (
+                *(("vocals", 1e-3), ("bass", 1e-4), ("drums", 2e-4), ("other", 3e-4), ("multiple", 3e-4)),
+            )
+        },
+        probe_frames=384,
+    ),
+)
+
+PRESETS: Mapping[str, Preset] = MappingProxyType({"demo": DEMO, "tiny": TINY, "paper": PAPER})

@@ -41,14 +41,23 @@ class Preset:
 
 
 def main(
-    study: Study, presets: Mapping[str, Preset], groups: Mapping[str, Sequence[str]], description: str | None
+    study: Study,
+    presets: Mapping[str, Preset],
+    groups: Mapping[str, Sequence[str]],
+    description: str | None,
+    preset: str = "demo",
 ) -> int:
     """Runs a study from the command line; returns the exit code.
 
-    `groups` names sets of tags whose mean ROC-AUC the answer shows.
+    `groups` names sets of tags whose mean ROC-AUC the answer shows; `preset` is the one that is taken if none is given.
     """
-    named = "\n".join(f"    --preset {name}: {preset.description}" for name, preset in presets.items())
-    options = tyro.cli(Options, description=f"{description or ''}\n\n{named}\n", config=(tyro.conf.FlagCreatePairsOff,))
+    named = "\n".join(f"    --preset {name}: {one.description}" for name, one in presets.items())
+    options = tyro.cli(
+        Options,
+        default=Options(preset=preset),
+        description=f"{description or ''}\n\n{named}\n",
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
     console = terminal()
     try:
         command = Command(study, presets, options, console)

@@ -79,6 +79,11 @@ def leave_one_out(reference: Trial) -> list[Arm]:
     return [Arm(name="reference", trial=reference), *arms]
 
 
+def named(prefix: str, arms: Iterable[Arm]) -> list[Arm]:
+    """The same arms with a prefix to their names: for a study of several references."""
+    return [replace(arm, name=f"{prefix} {arm.name}") for arm in arms]
+
+
 def _varied(reference: Trial, levels: Mapping[str, Any]) -> Arm:
     """The reference with other levels of some factors, which give the arm its name."""
     trial = replace(reference, **levels)
@@ -165,7 +170,8 @@ class Study:
 
 
 def _comparable(trial: Trial, other: Trial) -> bool:
-    return trial.task == other.task and (trial.scheme == "probe") == (other.scheme == "probe")
+    alike = trial.task == other.task and trial.backend == other.backend
+    return alike and (trial.scheme == "probe") == (other.scheme == "probe")
 
 
 def _check_unique(what: str, values: Iterable[Any]) -> None:
