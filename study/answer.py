@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
+from study.baselines import baselines
 from study.records import Records, Run
 from study.statistics import fewest_pairs_for, paired_difference, smallest_sign_flip_p, spread
 
@@ -28,7 +29,7 @@ class Answer:
     Attributes:
         probes: whether these are the linear probes of a study, or all its other runs.
         arms: the factors of each arm, in the order of the study.
-        stars: (arm, metric or group) whose planned comparison with the baseline is significant.
+        stars: (arm, metric or group) whose planned comparison with its baseline is significant.
         finals: arm -> seed -> the final stage of a run that is done; seeds that share one count once.
         states: arm -> seed -> "done", "failed" or "pending".
     """
@@ -72,9 +73,9 @@ class Answer:
 
     @property
     def num_pairs(self) -> int:
-        """The fewest pairs of runs that an arm shown has with the baseline; runs, where there is no baseline."""
-        arms = [arm for arm in self.arms if arm in self.finals and arm != self.baseline and self.is_comparable(arm)]
-        return min((len(self.pairs(arm, self.baseline or arm)) for arm in arms), default=0)
+        """The fewest pairs of runs that an arm shown has with its baseline; runs, where there is no baseline."""
+        others = self.baselines or dict(zip(self.arms, self.arms, strict=True))
+        return min((len(self.pairs(arm, other)) for arm, other in others.items() if arm in self.finals), default=0)
 
     def pairs(self, arm: str, other: str) -> list[int]:
         """Seeds that both arms have, one for each pair of final stages: a copy of a run replicates nothing."""
@@ -82,15 +83,10 @@ class Answer:
         first = {(own[seed], base[seed]): seed for seed in sorted(own.keys() & base.keys(), reverse=True)}
         return sorted(first.values())
 
-    def is_comparable(self, arm: str) -> bool:
-        """Whether the arm has the baseline's backend, and what it starts from."""
-        own, base = self.arms[arm], self.arms[self.baseline or arm]
-        return all(own.get(factor) == base.get(factor) for factor in ("backend", "weights"))
-
     @property
-    def baseline(self) -> str | None:
-        """What the others are compared with: the bare backend, else the reference; of probes that of the mixture."""
-        return next((name for name in ("bare", "reference", "probe mixture") if name in self.arms), None)
+    def baselines(self) -> dict[str, str]:
+        """Arm -> what it is compared with."""
+        return baselines(self.arms)
 
 
 def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -155,7 +151,8 @@ def conclude(answer: Answer, console: Console, *, generated: bool = True) -> Non
 
 
 def _show_runs(answer: Answer, console: Console) -> None:
-    against = f"; then the difference to {answer.baseline}, paired by seed (seeds above it)" if answer.baseline else ""
+    others = " and ".join(dict.fromkeys(answer.baselines.values()))
+    against = f"; then the difference to {others}, paired by seed (seeds above it)" if others else ""
     _say(console, f"\n[bold]{answer.task.capitalize()}[/]: mean ± sd over {_seeds(answer.num_seeds)}{against}")
     console.print(_table(answer, answer.metrics, titles=METRICS[answer.task]), soft_wrap=True)
     if answer.groups:
@@ -168,10 +165,12 @@ def _show_runs(answer: Answer, console: Console) -> None:
 
 def _show_probes(answer: Answer, console: Console) -> None:
     """What can be told before any network is finetuned."""
+    others = " and ".join(dict.fromkeys(answer.baselines.values()))
+    against = f", then the difference to {others} (seeds above it)" if others else ""
     _say(
         console,
         f"\n[bold]Linear probe, {answer.task}[/]: what a logistic regression makes of what separators hear; mean ± sd "
-        f"over {_seeds(answer.num_seeds)} of them, then the difference to {answer.baseline} (seeds above it)",
+        f"over {_seeds(answer.num_seeds)} of them{against}",
     )
     name = next(iter(METRICS[answer.task]))
     columns = {**answer.groups, name: answer.metrics[name]}
@@ -226,10 +225,11 @@ def _value(answer: Answer, values: ByArm, arm: str) -> str:
 
 
 def _difference(answer: Answer, values: ByArm, arm: str) -> str:
-    if answer.baseline is None or answer.baseline == arm or not answer.is_comparable(arm):
+    if arm not in answer.baselines:
         return ""
-    seeds = answer.pairs(arm, answer.baseline)
-    own, base = ({s: values[name][s] for s in seeds if s in values.get(name, {})} for name in (arm, answer.baseline))
+    other = answer.baselines[arm]
+    seeds = answer.pairs(arm, other)
+    own, base = ({s: values[name][s] for s in seeds if s in values.get(name, {})} for name in (arm, other))
     found = paired_difference(own, base)
     return "" if found is None else f"{found.mean:+.3f} ({found.num_higher}/{found.num_pairs})"
 

@@ -203,7 +203,7 @@ class Command:
             read = partial(answer.Answer.read, records, self._run_records(), task, known)
             answers = [found for found in (read(probes=True), read(probes=False)) if found.arms]
             for found in answers:
-                stars = frozenset((one.arm, one.metric) for one in starred if one.against == found.baseline)
+                stars = frozenset((o.arm, o.metric) for o in starred if o.against == found.baselines.get(o.arm))
                 answer.show(replace(found, stars=stars), self.console)
             answer.conclude(answers[-1], self.console, generated=self._any_generated())
 

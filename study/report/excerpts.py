@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from components.audio import SAMPLE_RATE, mp3, to_int16
+from study.baselines import baselines
 from study.query import Query
 from study.report import drawing
-from study.report.arms import reference_of
 from study.report.blocks import Audio, Block, Figure, Section, Table, columns, label, number
 from study.report.facts import Facts, listed, text
 
@@ -73,15 +73,18 @@ def section(facts: Facts, most: int) -> Section | None:
 
 
 def _pair(facts: Facts) -> Pair | None:
-    """The bare backend and the reference, at the first seed that both have."""
-    arms = facts.of_task("tagging")
-    arm = reference_of(arms) if arms else "bare"
-    if "bare" not in arms or arm == "bare":
+    """The reference, else the first pre-trained arm, and its backend alone, at the first seed that both have."""
+    bases = baselines({arm: facts.arms[arm] for arm in facts.of_task("tagging")})
+    pairs = {arm: base for arm, base in bases.items() if facts.arms[base]["source"] == "-"}
+    pretrained = [arm for arm in pairs if facts.arms[arm]["source"] != "none"]
+    if not pretrained:
         return None
+    arm = "reference" if "reference" in pretrained else pretrained[0]
+    bare = pairs[arm]
     done = {(run["arm"], run["seed"]): run["final_stage"] for run in facts.runs if run["state"] == "done"}
     for seed in facts.seeds:
-        if ("bare", seed) in done and (arm, seed) in done:
-            return Pair(bare="bare", arm=arm, seed=seed, bare_stage=done["bare", seed], arm_stage=done[arm, seed])
+        if (bare, seed) in done and (arm, seed) in done:
+            return Pair(bare=bare, arm=arm, seed=seed, bare_stage=done[bare, seed], arm_stage=done[arm, seed])
     return None
 
 

@@ -1,10 +1,10 @@
 """Tag by tag: what each source changes against the bare backend, and how sure that is over seeds and over songs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from study.report.arms import reference_of
+from study.baselines import baselines
 from study.report.blocks import (
     Figure,
     Section,
@@ -58,14 +58,18 @@ def _groups(facts: Facts, comparing: Comparing, arms: list[str]) -> list[Table |
     caption = f"Groups of tags: the mean ROC-AUC of their tags, mean ± sd over {num_seeds} seeds. {named}."
     rows = [[label(arm), *row] for arm, row in cells.items()]
     table = Table(key="tag-groups", caption=caption, columns=columns("arm", *spreads), rows=rows, sql=sql)
-    base = "bare" if "bare" in arms else reference_of(arms)
-    others = [Comparison(arm, base, group) for group in spreads for arm in arms if arm != base]
+    bases = {arm: base for arm, base in baselines(facts.arms).items() if arm in arms}
+    others = [Comparison(arm, base, group) for group in spreads for arm, base in bases.items()]
     if not others:
         return [table]
     compared = [comparing.any_of(one) for one in others]
     remark = "" if any(one.planned for one in compared) else " Post hoc: no star is given."
-    caption = f"Groups of tags: every arm minus “{base}”, paired by seed.{remark}"
+    caption = f"Groups of tags: every arm minus {_listed(bases.values())}, paired by seed.{remark}"
     return [table, comparison_table(facts, "tag-group-differences", caption, compared)]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return " or ".join(f"“{name}”" for name in dict.fromkeys(names))
 
 
 def _interval_table(facts: Facts, found: Differential) -> Table:

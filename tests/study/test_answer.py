@@ -112,7 +112,7 @@ def test_arms_stand_in_the_order_of_the_study(answer):
 def test_values_by_arm_and_seed(answer):
     assert answer.metrics["roc_auc"] == {arm: by_seed for arm, by_seed in SCORES.items() if by_seed}
     assert answer.metrics["pr_auc"]["half"] == {0: 0.35}
-    assert answer.num_seeds == 2 and answer.baseline == "bare"
+    assert answer.num_seeds == 2 and answer.baselines == {arm: "bare" for arm in SCORES if arm != "bare"}
 
 
 def test_groups_are_means_over_their_tags(answer):
@@ -191,11 +191,11 @@ def test_the_reference_is_explained(answer):
 def test_without_a_bare_arm_the_reference_is_the_baseline(answer):
     arms = {name: answer.arms[name] for name in ("reference", "source=drums")}
     without = replace(answer, arms=arms)
-    assert without.baseline == "reference"
+    assert without.baselines["source=drums"] == "reference" and "reference" not in without.baselines
     assert "difference to reference" in text_of(without)
     assert "0.875 ± 0.035  +0.060 (2/2)" in row_of(text_of(without), "source=drums")
     alone = replace(answer, arms={"half": FACTORS})
-    assert alone.baseline is None and "difference" not in text_of(alone).splitlines()[1]
+    assert alone.baselines == {} and "difference" not in text_of(alone).splitlines()[1]
 
 
 def test_separators_against_the_mixture(answer):
@@ -229,7 +229,8 @@ def test_probes_stand_in_a_table_of_their_own_against_the_mixtures(tmp_path):
     records.rebuild()
     records.write_runs(runs)
     probes, others = (Answer.read(records, runs, "tagging", TAGS, probes=probes) for probes in (True, False))
-    assert (list(probes.arms), probes.baseline) == (["probe mixture", "probe vocals"], "probe mixture")
+    assert list(probes.arms) == ["probe mixture", "probe vocals"]
+    assert probes.baselines == {"probe vocals": "probe mixture"}
     assert list(others.arms) == ["bare"]
     text = text_of(probes)
     assert "Linear probe, tagging" in text and "bare" not in text
@@ -249,7 +250,8 @@ def copies(answer: Answer, **changed) -> str:
     values["other"] = {seed: 0.8 + seed / 100 for seed in range(6)}
     finals = finals_of(values) | {"shared": dict.fromkeys(range(6), "one"), **changed}
     states = {arm: dict.fromkeys(range(6), "done") for arm in values}
-    arms = dict.fromkeys(values, FACTORS) | {"other": FACTORS | {"backend": "ast"}}
+    bare = FACTORS | {"source": "-"}
+    arms = dict.fromkeys(values, FACTORS) | {"bare": bare, "other": FACTORS | {"backend": "ast"}}
     return text_of(replace(answer, arms=arms, states=states, metrics={"roc_auc": values}, groups={}, finals=finals))
 
 
@@ -259,6 +261,17 @@ def test_copies_of_a_run_count_once(answer):
     text = copies(answer, bare=one)
     assert row_of(text, "shared").split()[-2:] == ["+0.100", "(1/1)"]
     assert "(1 for the arm with the fewest done)" in " ".join(text.split())
+
+
+def test_every_backend_is_compared_with_itself_alone():
+    arms = {
+        f"{backend} {name}": {"backend": backend, "source": source}
+        for backend in ("cnn", "ast")
+        for name, source in (("bare", "-"), ("joint", "vocals"))
+    }
+    nothing = {"metrics": {}, "groups": {}, "separators": {}, "states": {}, "finals": {}}
+    answer = Answer(task="tagging", probes=False, arms=arms, **nothing)
+    assert answer.baselines == {"cnn joint": "cnn bare", "ast joint": "ast bare"}
 
 
 def test_an_arm_of_another_backend_is_not_compared(answer):
