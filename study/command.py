@@ -98,7 +98,7 @@ class Command:
         self.recipe = self._resolved(self.preset.recipe)
         self.runs = self.study.runs(self.recipe, self.corpora)
         self.graph = StageGraph(run.final_stage for run in self.runs)
-        plan.check(self.graph, self.store, self.site)
+        plan.check(self.graph, self.store, replace(self.site, corpora=self.corpora.folders))
 
     def print_plan(self) -> None:
         """Arms, stages and what would run."""
@@ -268,7 +268,7 @@ class Command:
     def _description(self, groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         """What the study is, for whoever reports on it later."""
         corpora = {
-            kind: {"name": corpus.name, "digest": corpus.digest, "place": str(corpus.folder)}
+            kind: {"name": corpus.name, "digest": corpus.digest, "place": self.corpora.place_of(kind)}
             | {name: getattr(corpus.manifest, name) for name in ("counts", "excluded", "rejects")}
             for kind, corpus in self.corpora.by_kind.items()
         }
@@ -288,7 +288,8 @@ class Command:
         kinds: list[Kind] = [*(["separation"] if needs_separation else []), *dict.fromkeys(tasks)]
         given = self.options.given_corpora
         folder = corpora_folder(self.store.location) if any(given[kind] is None for kind in kinds) else Path()
-        corpora = open_corpora(kinds, given, self.preset.generated, folder, self._report_corpus())
+        report, cache = self._report_corpus(), self.options.corpus_cache
+        corpora = open_corpora(kinds, given, self.preset.generated, folder, report, cache=cache)
         if self.options.verify:
             for corpus in corpora.by_kind.values():
                 corpus.verify()

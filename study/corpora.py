@@ -11,6 +11,7 @@ from threading import Thread
 from components.corpora.generated.config import GeneratedConfig, Kind
 from components.corpora.generated.corpora import Map, recipe_of, write_corpus
 from components.corpus import Corpus
+from study.corpus_cache import at_hand
 from study.identity import digest
 from study.unfold import Corpora
 
@@ -18,25 +19,38 @@ Report = Callable[[str, int, int], None]
 
 
 def open_corpora(
-    kinds: Iterable[Kind], given: Mapping[str, str | None], generated: GeneratedConfig, folder: Path, report: Report
+    kinds: Iterable[Kind],
+    given: Mapping[str, str | None],
+    generated: GeneratedConfig,
+    folder: Path,
+    report: Report,
+    *,
+    cache: str = "",
 ) -> Corpora:
     """Opens the corpora of these kinds; one that is not given is generated below `folder`, once.
 
+    Given ones are opened where they are or, with a cache, as copies of this machine's own.
+
     Raises:
-        ValueError, FileNotFoundError: a given folder that holds no corpus, or one of another kind.
+        ValueError, FileNotFoundError: a given place that holds no corpus, or one of another kind.
     """
     kinds = list(kinds)
     # Those that are given come first: a mistake shows before anything is generated.
-    found = {kind: _given(kind, place) for kind in kinds if (place := given.get(kind)) is not None}
+    found = {kind: _given(kind, place, cache) for kind in kinds if (place := given.get(kind)) is not None}
     missing: list[Kind] = [kind for kind in kinds if given.get(kind) is None]
     with _processes() as spread:
         made = {kind: _generated(kind, generated, folder, spread, report) for kind in missing}
-    return Corpora(by_kind={**found, **made})
+    addresses = {kind: _address(str(given[kind])) for kind in found} if cache else {}
+    return Corpora(by_kind={**found, **made}, addresses=addresses)
 
 
-def _given(kind: Kind, place: str) -> Corpus:
-    # Absolute, since whoever trains on it may work in another folder.
-    corpus = Corpus.open(Path(place).expanduser().absolute())
+def _address(place: str) -> str:
+    """Absolute, since whoever trains on it may work in another folder."""
+    return place if "://" in place else str(Path(place).expanduser().absolute())
+
+
+def _given(kind: Kind, place: str, cache: str) -> Corpus:
+    corpus = Corpus.open(at_hand(place, cache))
     if corpus.kind != kind:
         raise ValueError(f"--{kind}-corpus {place} holds a {corpus.kind} corpus")
     return corpus

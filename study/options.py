@@ -29,6 +29,8 @@ class Options:
     """Folder of a tagging corpus. Default: generated."""
     genre_corpus: str | None = None
     """Folder of a genre corpus. Default: generated."""
+    corpus_cache: str = ""
+    """Folder on every machine's own disk, to which given corpora are copied once: from s3://..., or a slow mount."""
     imagenet_weights: str = ""
     """File of a vision transformer's weights (.npz or .safetensors). Default: fetched from the hub that timm uses."""
     verify: bool = False
@@ -73,6 +75,7 @@ class Options:
         return Site(
             storage=storage,
             corpora=corpora,
+            corpus_cache=self.corpus_cache,
             default_resources=resources,
             checkpoint_every_s=self.checkpoint_every_s,
             max_cpus=self.max_cpus,

@@ -12,6 +12,7 @@ from components.classification import TrackScores
 from components.corpus import Corpus
 from components.metrics import GenreScores, TaggingScores
 from components.training import Compute
+from study.corpus_cache import at_hand
 from study.stage import StageRun
 
 WEIGHTS = "weights.safetensors"
@@ -61,7 +62,7 @@ def placed(network: nn.Module, run: StageRun) -> Any:
 
 def corpus_of(run: StageRun) -> Corpus:
     """The corpus on the stage's device; ValueError if the folder holds another one than the identity says."""
-    corpus = Corpus.open(run.corpus_path)
+    corpus = Corpus.open(at_hand(run.corpus_path, run.site.corpus_cache))
     if corpus.digest != run.stage.corpus:
         raise ValueError(f"{run.corpus_path} has the digest {corpus.digest}, the stage needs {run.stage.corpus}")
     return corpus.to(device(run))

@@ -42,7 +42,8 @@ class Site:
 
     Attributes:
         storage: the store's path or URI; every machine of the cluster must reach it.
-        corpora: content digest -> folder.
+        corpora: content digest -> folder or, with a cache, the address of an object store.
+        corpus_cache: a folder on every machine's own disk for copies of the corpora; "" to use them where they are.
         resources: by stage kind; `default_resources` for a kind that is not named.
         checkpoint_every_s: seconds between loop states, 0 for one after every step.
         feature_memory_bytes: how much one worker may keep of frozen networks' features.
@@ -52,6 +53,7 @@ class Site:
 
     storage: str
     corpora: Mapping[str, str] = field(default_factory=dict)
+    corpus_cache: str = ""
     resources: Mapping[str, Resources] = field(default_factory=dict)
     default_resources: Resources = Resources()
     checkpoint_every_s: float = 60.0

@@ -1,7 +1,7 @@
 """Unfolding: how a trial, with a seed, a recipe and corpora, becomes stages."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from components.adapters import AdapterConfig, points_of
 from components.backend import BackendConfig
@@ -77,9 +77,10 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Corpora:
-    """The corpora that a study's trials need, opened, by their kind."""
+    """The corpora that a study's trials need, opened, by their kind; `addresses`: where those are that are copies."""
 
     by_kind: Mapping[str, Corpus]
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, kind: str) -> Corpus:
         if kind not in self.by_kind:
@@ -88,8 +89,16 @@ class Corpora:
 
     @property
     def places(self) -> dict[str, str]:
-        """Content digest -> folder."""
+        """Content digest -> folder, or the address that every machine knows."""
+        return {corpus.digest: self.place_of(kind) for kind, corpus in self.by_kind.items()}
+
+    @property
+    def folders(self) -> dict[str, str]:
+        """Content digest -> folder on this machine."""
         return {corpus.digest: str(corpus.folder) for corpus in self.by_kind.values()}
+
+    def place_of(self, kind: str) -> str:
+        return self.addresses.get(kind, str(self.by_kind[kind].folder))
 
 
 def unfold(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -> Stage:

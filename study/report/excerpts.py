@@ -122,6 +122,8 @@ def _heard(facts: Facts, pair: Pair, rows: Sequence[dict[str, Any]]) -> list[Exc
     described = facts.corpora.get("tagging")
     if described is None:
         raise ValueError("nothing is written down of the songs' corpus")
+    if "://" in described["place"]:
+        raise ValueError(f"{described['place']} is no folder")
     corpus = Corpus.open(described["place"])
     if corpus.digest != described["digest"]:
         raise ValueError(f"{described['place']} holds another corpus than that of the study")

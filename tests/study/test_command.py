@@ -155,6 +155,7 @@ SITE_OPTIONS = {
     "checkpoint_every_s": 1.0,
     "stages_per_trial": 1,
     "storage": None,
+    "corpus_cache": None,
     "tagging_corpus": None,
     "verify": True,
 }
@@ -163,7 +164,7 @@ SITE_OPTIONS = {
 @pytest.mark.parametrize("name", SITE_OPTIONS)
 def test_site_facts_change_no_identity(options, tmp_path, name):
     change = SITE_OPTIONS[name]
-    if name == "storage":
+    if name in ("storage", "corpus_cache"):
         change = str(tmp_path / "elsewhere")
     if name == "tagging_corpus":
         change = str(Path(options.tagging_corpus or "").rename(tmp_path / "moved"))

@@ -1,0 +1,59 @@
+"""Corpora at hand: a copy on a machine's own disk of a corpus that is elsewhere, made once per machine."""
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from components.corpus import Corpus
+from components.corpus_format import MANIFEST_FILE, TABLE_FILE, WAVEFORM_FILE
+from study.storage import Storage, open_storage
+
+COPY_BYTES = 16 * 2**20
+
+
+def at_hand(address: str, cache: str) -> Path:
+    """The folder of a corpus on this machine: the address itself or, with a cache, the copy there.
+
+    Several processes may ask at once; one copies, and what it has copied is compared with its digest.
+
+    Raises:
+        ValueError: an address that is no folder, without a cache; or a copy whose digest does not fit.
+        FileNotFoundError: no corpus there.
+    """
+    if not cache:
+        if "://" in address:
+            raise ValueError(f"{address} is no folder: say with --corpus-cache where every machine may keep a copy")
+        return Path(address).expanduser().absolute()
+    storage = open_storage(address)
+    try:
+        digest = json.loads(storage.read(MANIFEST_FILE))["digest"]
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{storage.name} holds no corpus: it has no {MANIFEST_FILE}") from None
+    target = Path(cache).expanduser().absolute() / digest
+    with _locked(target.with_suffix(".lock")):
+        if not target.is_dir():
+            _copy(storage, target)
+    return target
+
+
+def _copy(storage: Storage, target: Path) -> None:
+    unfinished = target.with_suffix(".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    for name in (WAVEFORM_FILE, TABLE_FILE, MANIFEST_FILE):
+        with storage.open(name) as source, (unfinished / name).open("wb") as file:
+            shutil.copyfileobj(source, file, COPY_BYTES)
+    Corpus.open(unfinished).verify()
+    unfinished.rename(target)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Nobody else on this machine holds the same lock; it is free again when this process ends, however that is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

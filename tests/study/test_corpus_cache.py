@@ -1,0 +1,102 @@
+"""Copies of corpora: made once per machine, compared with their digest, and used in the place of what is far away."""
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+from toy_command import command
+from toy_study import Bench, recipe, write_corpora
+
+from components.corpus import Corpus
+from components.corpus_format import WAVEFORM_FILE
+from study import corpus_cache
+from study.corpora import open_corpora
+from study.corpus_cache import at_hand
+from study.design import bare
+from study.trial import bare_trial
+from study.unfold import unfold
+from tests.study.toy_study import REFERENCE
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, Path]:
+    return write_corpora(tmp_path_factory.mktemp("corpora"))
+
+
+def test_without_a_cache_a_corpus_is_where_it_is(folders):
+    assert at_hand(str(folders["tagging"]), "") == folders["tagging"]
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_the_copy_is_the_corpus_and_is_made_once(folders, tmp_path, monkeypatch, scheme):
+    address = f"{scheme}{folders['tagging']}"
+    copy = at_hand(address, str(tmp_path / "cache"))
+    assert copy.parent == tmp_path / "cache" and copy.name == Corpus.open(folders["tagging"]).digest
+    Corpus.open(copy).verify()
+    monkeypatch.setattr(corpus_cache, "_copy", None)
+    assert at_hand(address, str(tmp_path / "cache")) == copy
+    assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {"", ".lock"}
+
+
+def test_processes_that_ask_at_once_get_one_copy(folders, tmp_path):
+    ask = partial(at_hand, cache=str(tmp_path / "cache"))
+    with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
+        found = set(pool.map(ask, [str(folders["tagging"])] * 6))
+    assert len(found) == 1
+    Corpus.open(found.pop()).verify()
+
+
+def test_what_a_killed_process_left_is_replaced(folders, tmp_path):
+    digest = Corpus.open(folders["tagging"]).digest
+    left = tmp_path / "cache" / f"{digest}.unfinished"
+    left.mkdir(parents=True)
+    (left / WAVEFORM_FILE).write_bytes(b"half")
+    Corpus.open(at_hand(str(folders["tagging"]), str(tmp_path / "cache"))).verify()
+    assert not left.exists()
+
+
+def test_a_copy_that_does_not_fit_its_digest_is_refused(tmp_path):
+    source = write_corpora(tmp_path / "corpora")["tagging"]
+    data = bytearray((source / WAVEFORM_FILE).read_bytes())
+    data[100] ^= 1
+    (source / WAVEFORM_FILE).write_bytes(data)
+    with pytest.raises(ValueError, match="digest"):
+        at_hand(str(source), str(tmp_path / "cache"))
+    assert not (tmp_path / "cache" / Corpus.open(source).digest).exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "cache", "error", "message"),
+    [
+        ("s3://lab/corpus", "", ValueError, "s3://lab/corpus is no folder: say with --corpus-cache"),
+        ("/nowhere", "cache", FileNotFoundError, r"/nowhere holds no corpus: it has no manifest\.json"),
+    ],
+)
+def test_what_is_no_corpus_is_refused(tmp_path, address, cache, error, message):
+    with pytest.raises(error, match=message):
+        at_hand(address, cache and str(tmp_path / cache))
+
+
+def test_a_stage_trains_on_the_copy_and_is_the_same_stage(folders, tmp_path):
+    cache = str(tmp_path / "cache")
+    given = {kind: f"file://{folder}" for kind, folder in folders.items() if kind == "tagging"}
+    found = open_corpora(["tagging"], given, None, tmp_path, lambda *_: None, cache=cache)  # pyright: ignore[reportArgumentType]
+    assert found.places == {found.of("tagging").digest: given["tagging"]}
+    assert Path(cache) in found.of("tagging").folder.parents
+    stage = unfold(bare_trial(REFERENCE), 0, recipe(), found)
+    there, here = Bench(folders, corpus_cache=cache), Bench(folders)
+    there.site = replace(there.site, corpora=found.places)
+    assert there.result(stage).metrics == here.result(stage).metrics
+
+
+def test_the_command_takes_it(folders, options, tmp_path):
+    address = f"file://{folders['tagging']}"
+    made = command(
+        replace(options, tagging_corpus=address, separation_corpus=None, corpus_cache=str(tmp_path / "cache")),
+        bare(REFERENCE),
+    )
+    assert made.site.corpora == {made.corpora.of("tagging").digest: address}
+    assert made._description({})["corpora"]["tagging"]["place"] == address
