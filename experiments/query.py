@@ -20,11 +20,13 @@ What failed:
 """
 
 import json
+import math
 import os
 import sys
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import pyarrow.csv as pc
@@ -83,17 +85,38 @@ def show(table: pa.Table) -> Table:
     return shown
 
 
+def _flat(table: pa.Table) -> pa.Table:
+    """Lists and maps, which CSV has not, as JSON."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_nested(field.type):
+            values = table[field.name].to_pylist()
+            texts = [None if value is None else json.dumps(value, default=str) for value in values]
+            table = table.set_column(place, field.name, pa.array(texts, pa.string()))
+    return table
+
+
 def encoded(table: pa.Table, form: str) -> bytes:
     """The rows as a file of that form."""
     sink = pa.BufferOutputStream()
     if form == "parquet":
         pq.write_table(table, sink)
     elif form == "csv":
-        pc.write_csv(table, sink)
+        pc.write_csv(_flat(table), sink)
     else:
-        lines = [json.dumps(row, default=str, ensure_ascii=False) + "\n" for row in table.to_pylist()]
+        rows = ({name: _finite(value) for name, value in row.items()} for row in table.to_pylist())
+        lines = [json.dumps(row, default=_plain, ensure_ascii=False) + "\n" for row in rows]
         sink.write("".join(lines).encode())
     return sink.getvalue().to_pybytes()
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _plain(value: Any) -> Any:
+    """Sums of whole numbers come as decimals."""
+    return int(value) if isinstance(value, Decimal) and value == int(value) else str(value)
 
 
 def write(table: pa.Table, options: Options, console: Console) -> None:
@@ -130,7 +153,7 @@ def main() -> int:
             write(query.run(options.sql), options, console)
         else:
             print_columns(query, console)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, pa.ArrowException) as error:
         print(f"query.py: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0

@@ -264,7 +264,7 @@ def _caution(answer: Answer, generated: bool) -> str:
         f"Even if a difference has the same sign on every seed{fewest}, "
         f"an exact sign-flip test gives p = {p:.2g} at best"
         + (
-            f", so nothing here is significant ({fewest_pairs_for(0.05)} seeds could be): read the signs as hints."
+            f": signs alone show nothing here ({fewest_pairs_for(0.05)} seeds could), so read them as hints."
             if p > 0.05
             else ", before one allows for the number of comparisons shown."
         ),

@@ -111,6 +111,8 @@ class Command:
 
     def run(self, groups: Mapping[str, Sequence[str]]) -> int:
         """Trains what is missing, writes the records, shows the answer."""
+        groups = self._known(groups)
+        self._check_comparisons(groups)
         records = Records(self.store)
         # What cannot be read afterwards is refused before anything is trained.
         records.read("runs")
@@ -191,21 +193,34 @@ class Command:
             self._say(f"Page: {place}")
 
     def _print_answers(self, records: Records, groups: Mapping[str, Sequence[str]]) -> None:
-        """An answer for each task; of the groups those whose tags the corpus has."""
+        """An answer for each task."""
         from study.report.comparing import Comparing
         from study.report.facts import Facts
 
         planned = Comparing(Facts(self.store, self.study.name)).planned
         starred = [one.comparison for one in planned if one.star]
         for task in dict.fromkeys(run.arm.trial.task for run in self.runs):
-            corpus = self.corpora.of(task)
-            known = {name: tags for name, tags in groups.items() if task == "tagging" and {*tags} <= {*corpus.classes}}
+            known = groups if task == "tagging" else {}
             read = partial(answer.Answer.read, records, self._run_records(), task, known)
             answers = [found for found in (read(probes=True), read(probes=False)) if found.arms]
             for found in answers:
                 stars = frozenset((o.arm, o.metric) for o in starred if o.against == found.baselines.get(o.arm))
                 answer.show(replace(found, stars=stars), self.console)
             answer.conclude(answers[-1], self.console, generated=self._any_generated())
+
+    def _known(self, groups: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+        """Of the groups those whose tags the tagging corpus has."""
+        known = {*self.corpora.by_kind["tagging"].classes} if "tagging" in self.corpora.by_kind else set()
+        return {name: tags for name, tags in groups.items() if {*tags} <= known}
+
+    def _check_comparisons(self, groups: Mapping[str, Sequence[str]]) -> None:
+        """ValueError for a planned comparison in what no run of its task measures."""
+        tasks = {arm.name: arm.trial.task for arm in self.study.arms}
+        for arm, _, metric in self.study.comparisons:
+            task = tasks[arm]
+            allowed = [*answer.METRICS[task], *(groups if task == "tagging" else ())]
+            if metric not in allowed:
+                raise ValueError(f"Study.compare asks for {metric!r} of {task}; there are: {', '.join(allowed)}")
 
     def _any_generated(self) -> bool:
         return any(corpus.name.startswith("generated-") for corpus in self.corpora.by_kind.values())

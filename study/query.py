@@ -3,7 +3,9 @@
 The records are handed to DuckDB in memory and its access to files is then closed, so a query can read nothing else.
 """
 
+import re
 from collections.abc import Iterable
+from itertools import count
 
 import duckdb
 import pyarrow as pa
@@ -29,13 +31,17 @@ class Query:
         if not store.storage.exists("store.json"):
             raise ValueError(f"{store.storage.name} holds no study")
         self._connection = duckdb.connect(":memory:")
-        records = Records(store)
-        wanted = None if stages is None else list(stages)
-        for name in tables:
-            table = records.read(name, stages=wanted, every_attempt=name == "stages")
-            self._connection.register(name, widen(table, _WIDE.get(name, ())))
+        self._records, self._waiting = Records(store), set(tables)
+        self._stages = None if stages is None else list(stages)
         for setting in _CLOSED:
             self._connection.execute(f"SET {setting}")
+
+    def _read(self, names: Iterable[str]) -> None:
+        """Reads the tables that are not there yet; scores of all tracks are many, and few questions are for them."""
+        for name in sorted(self._waiting.intersection(names)):
+            table = self._records.read(name, stages=self._stages, every_attempt=name == "stages")
+            self._connection.register(name, widen(table, _WIDE.get(name, ())))
+            self._waiting.discard(name)
 
     def run(self, sql: str) -> pa.Table:
         """The rows of one SELECT; ValueError, with what DuckDB says in one line, for anything else."""
@@ -43,13 +49,26 @@ class Query:
             statements = self._connection.extract_statements(sql)
             if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
                 raise ValueError("a query is one SELECT; the records are read-only")
-            return self._connection.sql(sql).to_arrow_table()
+            self._read(re.findall(r"\w+", sql.lower()))
+            table = self._connection.sql(sql).to_arrow_table()
+            return table.rename_columns(_distinct(table.column_names))
         except duckdb.Error as error:
             message = str(error).split("\n\nLINE")[0]
             raise ValueError(" ".join(message.split())) from None
 
     def columns(self) -> dict[str, list[tuple[str, str, str]]]:
         """(name, type, unit) of every column, by view."""
+        plain = [name for name in self._waiting if name not in _WIDE]
+        self._read(_WIDE)
+        for name in plain:  # their columns are known without their rows
+            self._connection.register(name, SCHEMAS[name].empty_table())
+        try:
+            return self._described()
+        finally:
+            for name in plain:
+                self._connection.unregister(name)
+
+    def _described(self) -> dict[str, list[tuple[str, str, str]]]:
         found = self._connection.execute(
             "SELECT view_name FROM duckdb_views() WHERE NOT internal ORDER BY 1"
         ).fetchall()
@@ -60,6 +79,15 @@ class Query:
             ]
             for (view,) in found
         }
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    """Each name once: what a join has twice is told apart by a number."""
+    found: list[str] = []
+    for name in names:
+        numbered = (f"{name}_{number}" for number in count(1))
+        found.append(name if name not in found else next(one for one in numbered if one not in found))
+    return found
 
 
 def widen(table: pa.Table, maps: Iterable[str]) -> pa.Table:

@@ -28,6 +28,7 @@ from study.store import Store
 
 _COMPACTED = "compacted.parquet"
 _HELD_KEY = b"holds"
+STUDY_KEYS = ("name", "preset", "arms", "seeds", "comparisons", "groups", "corpora")
 COMPACTED_TABLES = ("stages", "epochs", "tag_metrics")
 
 
@@ -77,8 +78,18 @@ class Records:
         self._storage.write(f"studies/{slug(description['name'])}.json", json.dumps(description, indent=1).encode())
 
     def studies(self) -> list[dict[str, Any]]:
-        """What was written of every study, by name."""
-        return [json.loads(self._storage.read(f"studies/{name}")) for name in self._storage.names("studies")]
+        """What was written of every study, by name; ValueError names a file that is damaged."""
+        return [self._study(f"studies/{name}") for name in self._storage.names("studies")]
+
+    def _study(self, path: str) -> dict[str, Any]:
+        try:
+            found = json.loads(self._storage.read(path))
+            missing = [name for name in STUDY_KEYS if name not in found]
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{self._storage.name_of(path)} is damaged: {error}") from None
+        if missing:
+            raise ValueError(f"{self._storage.name_of(path)} is damaged: it lacks {', '.join(missing)}")
+        return found
 
     def write_runs(self, runs: Iterable[Run]) -> None:
         """Writes the runs' plans into the store and their rows, as far as they have got."""

@@ -86,14 +86,22 @@ def section(facts: Facts) -> Section | None:
         if metric and all(values.get(arm) for arm in crossing.arms.values()):
             title = facts.metrics_of(crossing.task)[metric]
             contrasts, why_none = _contrasts(crossing, values)
-            blocks.append(_figure(crossing, title, values, why_none))
+            common = context(facts, crossing)
+            blocks.append(_figure(crossing, title, values, why_none, common))
             blocks += [_table(facts, crossing, metric, contrasts)] if contrasts else []
     rest = ", ".join(" × ".join(crossing.factors) for crossing in there[MOST_FIGURES:])
     says = f"{SAYS} Crossed as well, and not drawn: {rest}." if rest else SAYS
     return Section(key="crossed", title=TITLE, says=says, blocks=blocks) if blocks else None
 
 
-def _figure(crossing: Crossing, title: str, values: Values, why_none: str) -> Figure:
+def context(facts: Facts, crossing: Crossing) -> str:
+    """The levels of the other factors, which all arms of a crossing share."""
+    factors = facts.arms[next(iter(crossing.arms.values()))]
+    names = ("task", "backend", "source", "scheme", "insertion", "unet")
+    return ", ".join(f"{name} {factors[name]}" for name in names if name not in crossing.factors)
+
+
+def _figure(crossing: Crossing, title: str, values: Values, why_none: str, context: str) -> Figure:
     lines, places = crossing.factors
     names, ticks = crossing.levels
 
@@ -115,7 +123,7 @@ def _figure(crossing: Crossing, title: str, values: Values, why_none: str) -> Fi
 
     return drawing.draw(
         f"crossed-{lines}-{places}",
-        f"{title} by {places} and {lines}: means over seeds, small dots are single seeds.{why_none}",
+        f"{context}: {title} by {places} and {lines}; means over seeds, small dots are single seeds.{why_none}",
         f"Interaction plot of {lines} and {places}; the numbers are in the tables of the arms.",
         paint,
         height=2.7,

@@ -64,7 +64,7 @@ def section(facts: Facts, most: int) -> Section | None:
     rows = _disagreements(facts, pair, sql)[:most]
     try:
         found = _heard(facts, pair, rows)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError, LookupError) as error:
         return Section(key=KEY, title=TITLE, says=f"Not shown: {error}.")
     among = " of the study's groups" if facts.groups else ""
     says = SAYS.format(bare=pair.bare, arm=pair.arm, seed=pair.seed, among=among)

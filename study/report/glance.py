@@ -51,8 +51,8 @@ def _table(facts: Facts, comparing: Comparing, task: str, backend: str, arms: di
         columns=columns("U-Net pre-trained on", *titles, f"{unit}-seconds a run"),
         rows=rows,
         sql=[*pairs_sql(facts, [one for found in compared.values() for one in found]), sql],
-        note="The cost is that of all the stages that a run needs, as if nothing were shared; × times that of the "
-        "backend alone.",
+        note="The cost is that of all the stages that a run needs, as if nothing were shared, in the attempts that "
+        "count (what came before an interruption is not in it); × times that of the backend alone.",
     )
 
 

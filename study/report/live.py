@@ -38,35 +38,43 @@ class LivePage:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._page: Page | None = None
-        self._shown, self._next_at = -1, 0.0
+        self._shown, self._next_at, self._as_of = -1, 0.0, ""
+        self._complained = False
 
     def __enter__(self) -> "LivePage":
         self._thread.start()
         return self
 
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
+        """Leaves a page that does not reload itself, as of its last drawing."""
         self._stop.set()
         self._thread.join()
-        if error is not None and self._page is not None:
-            # Stopped: nobody will write it again, and what had ended stands in it.
-            write_page(self._page, self._store.storage, folder_of(self._study))
+        if self._page is not None:
+            page = self._page
+            self._try(lambda: write_page(page, self._store.storage, folder_of(self._study)))
 
     def _watch(self) -> None:
+        self._try(self.write)
+        while not self._stop.wait(WRITE_EVERY_S):
+            self._try(self.write)
+
+    def _try(self, write: Callable[[], object]) -> None:
+        """What fails once may succeed the next time."""
         try:
-            self.write()
-            while not self._stop.wait(WRITE_EVERY_S):
-                self.write()
+            write()
         except Exception as error:
-            self._complain(f"The page is not written any more while the study runs: {type(error).__name__}: {error}")
+            if not self._complained:
+                self._complain(f"The page could not be written, the study goes on: {type(error).__name__}: {error}")
+            self._complained = True
 
     def write(self) -> None:
         """What goes on now; and, where stages have ended and it is not too soon, all that is known of them."""
         ended = sum(not entry.cached for state in ("done", "failed") for entry in self._progress.of_state(state))
         if self._page is None or (ended != self._shown and time.monotonic() >= self._next_at):
-            begun = time.monotonic()
+            begun, self._as_of = time.monotonic(), under_way.clock()
             self._refresh()
             self._page, self._shown = build(Facts(self._store, self._study)), ended
             self._next_at = time.monotonic() + (time.monotonic() - begun) / MOST_OF_THE_TIME
-        sections = [under_way.section(self._progress), *self._page.sections]
+        sections = [under_way.section(self._progress, self._as_of), *self._page.sections]
         page = replace(self._page, sections=sections, live=True)
         write_page(page, self._store.storage, folder_of(self._study))

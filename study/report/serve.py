@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from study.storage import Storage
 
 HOST = "127.0.0.1"
+NAMES = (HOST, "localhost")
 LOOK_EVERY_S = 2.0
 # The page needs nothing from anywhere; it asks its own address whether it has changed.
 _POLICY = (
@@ -30,11 +31,6 @@ class PageServer(ThreadingHTTPServer):
     def address(self) -> str:
         return f"http://{HOST}:{self.server_port}/"
 
-    @property
-    def hosts(self) -> set[str]:
-        """What a browser calls this server; any other name is a foreign page's."""
-        return {f"{name}:{self.server_port}" for name in (HOST, "localhost")}
-
     def content(self) -> bytes:
         """The page, read again when the last look is a while ago."""
         if time.monotonic() - self._read_at >= LOOK_EVERY_S:
@@ -53,13 +49,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _head(self) -> bytes:
         """Answers all but the body, which it returns."""
-        if self.headers.get("Host") not in self.server.hosts:
-            self.send_error(403)
+        # The port may be another one, where it is forwarded; any other name is a foreign page's.
+        if (self.headers.get("Host") or "").lower().rsplit(":", 1)[0] not in NAMES:
+            self.send_error(403, f"ask for {' or '.join(NAMES)}")
             return b""
         if self.path != "/":
             self.send_error(404)
             return b""
-        content = self.server.content()
+        try:
+            content = self.server.content()
+        except OSError as error:
+            self.send_error(503, explain=str(error))
+            return b""
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(content)))

@@ -54,8 +54,10 @@ def planned_stages(facts: Facts) -> tuple[dict[str, dict[str, Any]], str]:
     """Identity -> the row of the attempt that counts, else of the last one, of every stage that a run plans."""
     accelerators = facts.has("stages", "gpus_per_worker") and facts.has("stages", "num_workers")
     gpus = "coalesce(TRY_CAST(gpus_per_worker AS DOUBLE) * TRY_CAST(num_workers AS DOUBLE), 0)" if accelerators else "0"
+    workers = "coalesce(TRY_CAST(num_workers AS INTEGER), 1)" if facts.has("stages", "num_workers") else "1"
     sql = (
-        f"SELECT stage, kind, label, state, error, parents, duration_s, cpu_s, {gpus} AS gpus\nFROM stages\n"
+        f"SELECT stage, kind, label, state, error, parents, duration_s, cpu_s, {gpus} AS gpus, {workers} AS workers\n"
+        "FROM stages\n"
         f"WHERE stage IN (SELECT unnest(stages) FROM runs WHERE {facts.planned(facts.arms)})\n"
         "ORDER BY stage, state = 'done', attempt"
     )
@@ -90,10 +92,10 @@ def _box(kind: str, name: str, rows: Sequence[Mapping[str, Any]], stages: Mappin
 
 
 def compute_of(row: Mapping[str, Any]) -> tuple[float, str]:
-    """GPU-seconds where it had GPUs, else CPU-seconds."""
+    """GPU-seconds where it had GPUs, else CPU-seconds: of the worker that kept the attempt, times their number."""
     if row["gpus"]:
         return row["gpus"] * (row["duration_s"] or 0), "GPU"
-    return row["cpu_s"] or 0.0, "CPU"
+    return row["workers"] * (row["cpu_s"] or 0.0), "CPU"
 
 
 def _account(facts: Facts, stages: Mapping[str, Mapping[str, Any]], sql: str) -> Table:

@@ -11,21 +11,25 @@ from study.report import drawing
 from study.report.blocks import Figure, Section, Table, columns, label, number
 
 SAYS = (
-    "{clock}: {counts}.{notice} The other sections hold what has ended so far; the page is written anew as stages end."
+    "{clock}: {counts}.{notice} This section is written every half minute; the others hold what had ended at {as_of} "
+    "and are drawn anew as stages end."
 )
 MOST_CURVES, NUM_COLUMNS = 12, 4
 
 
-def section(progress: Progress) -> Section:
-    """The study as its command sees it now."""
+def clock() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+
+
+def section(progress: Progress, as_of: str) -> Section:
+    """The study as its command sees it now; `as_of`: when the other sections were drawn."""
     notice = f" {progress.notice[:1].upper()}{progress.notice[1:]}." if progress.notice else ""
     failed = [*progress.of_state("failed"), *progress.of_state("skipped")]
     running = progress.of_state("running")
     blocks: list[Table | Figure] = [_failures(failed)] if failed else []
     blocks += [_running(running)] if running else []
     blocks += _curves([entry for entry in running if len(_losses(entry)) > 1])
-    clock = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-    says = SAYS.format(clock=clock, counts=counts(progress), notice=notice)
+    says = SAYS.format(clock=clock(), counts=counts(progress), notice=notice, as_of=as_of)
     return Section(key="under-way", title="Under way", says=says, blocks=blocks)
 
 

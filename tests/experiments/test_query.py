@@ -17,6 +17,7 @@ from pyarrow.json import read_json
 
 from experiments import query
 from experiments.query import Options, main, storage_of
+from study.query import Query
 from study.records import Records, Run
 from study.stage import Stage, StageKind, StageResult, StageRun
 from study.store import Store
@@ -103,6 +104,41 @@ def test_rows_come_as_csv_and_json_too(call):
     assert csv.read_csv(io.BytesIO(out.encode())).to_pydict() == ANSWER
     _, out, _ = call("--format", "json", QUESTION)
     assert pa.Table.from_pylist([json.loads(line) for line in out.splitlines()]).to_pydict() == ANSWER
+
+
+def test_columns_that_a_join_has_twice_are_told_apart(call):
+    twice = "SELECT r.seed, s.seed, r.arm, s.kind FROM runs r JOIN stages s ON s.stage = r.final_stage ORDER BY ALL"
+    _, out, _ = call("--format", "json", twice)
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert list(rows[0]) == ["seed", "seed_1", "arm", "kind"] and rows[0]["seed"] == rows[0]["seed_1"] == 0
+    head, first, *_ = call(twice)[1].splitlines()
+    assert head.split() == ["seed", "seed_1", "arm", "kind"] and first.split()[:2] == ["0", "0"]
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_every_view_can_be_handed_on_whole(call, form):
+    for view in ("runs", "stages", "epochs", "track_scores", "tag_metrics"):
+        code, out, err = call("--format", form, f"SELECT * FROM {view}")
+        assert (code, err) == (0, "") and out
+
+
+def test_json_is_json(call):
+    _, out, _ = call("--format", "json", "SELECT 'NaN'::DOUBLE AS x, sum(seed) AS y FROM runs")
+    assert json.loads(out) == {"x": None, "y": 1}
+    code, _, err = call("--format", "parquet", "--out", "/dev/null", "SELECT max(ended_at) - min(ended_at) FROM stages")
+    assert code in (0, 2) and "Traceback" not in err
+
+
+def test_only_what_a_question_is_for_is_read(storage, monkeypatch):
+    asked: list[str] = []
+    whole = Records.read
+    monkeypatch.setattr(Records, "read", lambda self, name, **how: asked.append(name) or whole(self, name, **how))
+    open_query = Query(Store(storage))
+    open_query.run("SELECT count(*) FROM Runs")
+    assert asked == ["runs"]
+    names = open_query.columns()
+    assert "track_scores" not in asked and [name for name, *_ in names["track_scores"]][-1] == "score"
+    assert open_query.run("SELECT count(*) AS n FROM track_scores")["n"][0].as_py() > 0
 
 
 @pytest.mark.parametrize(("form", "read"), [("csv", csv.read_csv), ("json", read_json), ("parquet", pq.read_table)])

@@ -289,14 +289,14 @@ def test_what_the_numbers_hide_is_said(answer):
 @pytest.mark.parametrize(
     ("seeds", "words"),
     [
-        (1, ["one seed shows no spread", "p = 1 at best", "nothing here is significant (6 seeds could be)"]),
+        (1, ["one seed shows no spread", "p = 1 at best", "signs alone show nothing here (6 seeds could)"]),
         (
             2,
             [
                 "2 seeds vary initial weights",
                 "p = 0.5 at best",
-                "nothing here is significant",
-                "read the signs as hints",
+                "signs alone show nothing here",
+                "so read them as hints",
             ],
         ),
         (6, ["6 seeds vary", "p = 0.031 at best, before one allows for the number of comparisons shown."]),
@@ -308,7 +308,7 @@ def test_the_text_says_what_so_many_seeds_support(answer, seeds, words):
     states = {"bare": dict.fromkeys(range(seeds), "done"), "reference": dict.fromkeys(range(seeds), "done")}
     text = " ".join(text_of(replace(answer, arms=arms, states=states, metrics=metrics, finals=finals)).split())
     assert all(each in text for each in words), text
-    assert ("nothing here is significant" in text) == (seeds < 6)
+    assert ("signs alone show nothing" in text) == (seeds < 6)
 
 
 def test_only_generated_songs_are_called_generated(answer):

@@ -15,6 +15,7 @@ from study.store import Store
 
 RUNNING, FAILED, WAITING = (toy.stage("finetuning", arm, 0) for arm in ("reference", "source=none", "source=drums"))
 EPOCHS = [{"epoch": i, "step": 10 * (i + 1), "train_loss": 1 / (1 + i)} for i in range(3)]
+NOW = "2026-11-22 12:00:00 UTC"
 FEW = {name: toy.ARMS[name] for name in ("bare", "reference")}
 
 
@@ -31,7 +32,7 @@ def progress() -> Progress:
 
 
 def test_failures_come_first_then_what_runs_with_its_curve(progress):
-    section = under_way.section(progress)
+    section = under_way.section(progress, NOW)
     failures, running, curves = section.blocks
     assert isinstance(failures, Table) and isinstance(running, Table) and isinstance(curves, Figure)
     assert [cell.text for cell in failures.rows[0]] == [FAILED.label, "failed", "ValueError: no <luck>"]
@@ -42,13 +43,13 @@ def test_failures_come_first_then_what_runs_with_its_curve(progress):
 
 def test_a_curve_needs_two_epochs(progress):
     progress.stages[RUNNING.identity].epochs[:] = EPOCHS[:1]
-    assert [block.key for block in under_way.section(progress).blocks] == ["failures", "running"]
+    assert [block.key for block in under_way.section(progress, NOW).blocks] == ["failures", "running"]
 
 
 def test_what_keeps_it_waiting_is_said():
     going = Progress()
     going.notice = "waiting for machines: 4 GPU asked for, 0 there"
-    assert "Waiting for machines: 4 GPU asked for, 0 there." in under_way.section(going).says
+    assert "Waiting for machines: 4 GPU asked for, 0 there." in under_way.section(going, NOW).says
 
 
 def page_of(store: Store) -> str:
@@ -100,13 +101,23 @@ def test_what_ended_is_not_asked_again_before_its_time(tmp_path, progress):
     assert refreshed == [1] and "1 done · 0 running" in page_of(store)
 
 
-def test_a_page_that_cannot_be_written_is_told_once_and_ends_nothing(tmp_path, progress, monkeypatch):
+def test_a_page_that_cannot_be_written_is_told_once_and_tried_again(tmp_path, progress, monkeypatch):
     monkeypatch.setattr(live, "WRITE_EVERY_S", 0.01)
-    store, told = Store(tmp_path), []
+    store, told = toy.write_study(tmp_path / "store", FEW, comparisons=[]), []
+    room = Path(store.location, "report")
+    room.write_text("here is no room for a folder")
     with live_page(store, progress, [], told):
         deadline = time.monotonic() + 60
         while not told:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        time.sleep(0.1)
-    assert len(told) == 1 and told[0].startswith("The page is not written any more while the study runs: ValueError: ")
+        room.unlink()
+        wait_for(store, "Under way")
+    assert len(told) == 1 and told[0].startswith("The page could not be written, the study goes on: ")
+    assert "Under way" not in page_of(store)
+
+
+def test_a_page_that_cannot_be_written_hides_no_interruption(tmp_path, progress):
+    store, told = Store(tmp_path), []
+    with pytest.raises(KeyboardInterrupt), live_page(store, progress, [], told):
+        raise KeyboardInterrupt

@@ -64,6 +64,14 @@ def test_nothing_else_is_served(server, path):
 
 def test_a_foreign_name_for_this_machine_is_refused(server):
     assert ask(server, Host=f"evil.example:{server.server_port}")[0].status == 403
+    assert ask(server, Host="LOCALHOST:9000")[0].status == 200  # forwarded from another port
+
+
+def test_a_page_that_is_gone_is_an_answer_and_comes_back(server, storage):
+    storage.delete("report/toy/report.html")
+    assert ask(server)[0].status == 503
+    storage.write("report/toy/report.html", b"again")
+    assert ask(server)[1] == b"again"
 
 
 def test_a_port_that_is_taken_is_named(server, storage):

@@ -55,8 +55,27 @@ def test_the_next_attempt_has_a_file_of_its_own(tmp_path):
     assert [scalars(file.read_bytes()) for file in files] == [EXPECTED[:2]] * 2
 
 
+def test_a_file_that_cannot_be_written_ends_nothing(tmp_path, monkeypatch):
+    from tensorboardX.event_file_writer import EventsWriter
+
+    def full(self, event):
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "tensorboard").write_text("here is no room for a folder")
+    with EpochEvents(open_storage(tmp_path), toy_stage(), "001-abc") as events:
+        events.add(EPOCHS[0])
+    (tmp_path / "tensorboard").unlink()
+    with EpochEvents(open_storage(tmp_path), toy_stage(), "002-abc") as events:
+        events.add(EPOCHS[0])
+        monkeypatch.setattr(EventsWriter, "write_event", full)
+        for _ in range(100):  # more than any queue holds
+            events.add(EPOCHS[1])
+    (file,) = (tmp_path / "tensorboard" / toy_stage().slug).iterdir()
+    assert scalars(file.read_bytes()) in ([], EXPECTED[:2])
+
+
 def test_an_object_store_gets_the_file_sent(tmp_path, monkeypatch):
-    monkeypatch.setattr("study.tensorboard.UPLOAD_EVERY_S", 0.0)
+    monkeypatch.setattr("study.tensorboard.SEND_EVERY_S", 0.0)
     filesystem = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
     storage = open_storage("bucket", filesystem)
     filesystem.create_dir(f"bucket/tensorboard/{toy_stage().slug}")
