@@ -225,11 +225,11 @@ def test_a_frozen_separator_leaves_as_it_came(bench, stages):
 
 
 def test_progress_tells_steps_and_the_monitored_metric_and_no_state_is_saved_early(bench, stages):
+    epochs = bench.result(stages["bare"]).epochs
     bench.reports.clear()
     saved: list[bytes] = []
     bench.run(stages["bare"], save_state=saved.append)
     told = [report.pop("epoch") for report in bench.reports]
-    epochs = bench.result(stages["bare"]).epochs
     assert bench.reports == [
         {"step": epoch["step"], "num_steps": 4, "metric": "roc_auc", "value": epoch["roc_auc"]} for epoch in epochs
     ]
