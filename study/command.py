@@ -3,7 +3,7 @@
 import signal
 import sys
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +17,7 @@ from components.corpora.generated.config import GeneratedConfig, Kind
 from study import answer, plan
 from study.corpora import open_corpora
 from study.design import PlannedRun, Study
-from study.display import duration, shown, terminal
+from study.display import duration, shown, terminal, told_of_corpora
 from study.options import Options, corpora_folder
 from study.progress import Progress
 from study.provenance import source_facts
@@ -111,8 +111,8 @@ class Command:
 
     def run(self, groups: Mapping[str, Sequence[str]]) -> int:
         """Trains what is missing, writes the records, shows the answer."""
-        groups = self._known(groups)
-        self._check_comparisons(groups)
+        groups = plan.known_groups(groups, self.corpora)
+        plan.check_comparisons(self.study, groups)
         records = Records(self.store)
         # What cannot be read afterwards is refused before anything is trained.
         records.read("runs")
@@ -125,7 +125,7 @@ class Command:
         records.write_runs(self._run_records())
         self._print_answers(records, groups)
         self._print_account(progress)
-        self._write_page()
+        self._publish()
         return self._print_failures(progress)
 
     @property
@@ -165,9 +165,9 @@ class Command:
 
     def _live_page(self, progress: Progress, records: Records) -> AbstractContextManager[Any]:
         """The study's page, kept up to date in the background."""
-        from study.report.live import LivePage, folder_of
+        from study.report.live import LivePage, page_of
 
-        self._say(f"page {self.store.storage.name_of(folder_of(self.study.name))}/report.html")
+        self._say(f"page {self.store.storage.name_of(page_of(self.study.name))}")
         return LivePage(
             self.store,
             self.study.name,
@@ -176,21 +176,13 @@ class Command:
             complain=self._say,
         )
 
-    def _write_page(self) -> None:
-        """The study's page with its tables and figures; what keeps it from being written loses no result."""
-        from study.report.excerpts import NUM_EXCERPTS
-        from study.report.export import folder_of, write
-        from study.report.facts import Facts
-        from study.report.page import build
+    def _publish(self) -> None:
+        """The study's page with its tables and figures."""
+        from study.report.publish import publish
 
-        try:
-            with self.console.status("Drawing the page"):
-                page = build(Facts(self.store, self.study.name), num_excerpts=NUM_EXCERPTS)
-                place = write(page, self.store.storage, folder_of(self.study.name), own=True)
-        except Exception as error:
-            self._say(f"Page: not written: {type(error).__name__}: {error}")
-        else:
-            self._say(f"Page: {place}")
+        with self.console.status("Drawing the page"):
+            told = publish(self.store, self.study.name)
+        self._say(f"Page: {told}")
 
     def _print_answers(self, records: Records, groups: Mapping[str, Sequence[str]]) -> None:
         """An answer for each task."""
@@ -207,20 +199,6 @@ class Command:
                 stars = frozenset((o.arm, o.metric) for o in starred if o.against == found.baselines.get(o.arm))
                 answer.show(replace(found, stars=stars), self.console)
             answer.conclude(answers[-1], self.console, generated=self._any_generated())
-
-    def _known(self, groups: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-        """Of the groups those whose tags the tagging corpus has."""
-        known = {*self.corpora.by_kind["tagging"].classes} if "tagging" in self.corpora.by_kind else set()
-        return {name: tags for name, tags in groups.items() if {*tags} <= known}
-
-    def _check_comparisons(self, groups: Mapping[str, Sequence[str]]) -> None:
-        """ValueError for a planned comparison in what no run of its task measures."""
-        tasks = {arm.name: arm.trial.task for arm in self.study.arms}
-        for arm, _, metric in self.study.comparisons:
-            task = tasks[arm]
-            allowed = [*answer.METRICS[task], *(groups if task == "tagging" else ())]
-            if metric not in allowed:
-                raise ValueError(f"Study.compare asks for {metric!r} of {task}; there are: {', '.join(allowed)}")
 
     def _any_generated(self) -> bool:
         return any(corpus.name.startswith("generated-") for corpus in self.corpora.by_kind.values())
@@ -303,21 +281,9 @@ class Command:
         kinds: list[Kind] = [*(["separation"] if needs_separation else []), *dict.fromkeys(tasks)]
         given = self.options.given_corpora
         folder = corpora_folder(self.store.location) if any(given[kind] is None for kind in kinds) else Path()
-        report, cache = self._report_corpus(), self.options.corpus_cache
-        corpora = open_corpora(kinds, given, self.preset.generated, folder, report, cache=cache)
+        told, cache = told_of_corpora(self.console), self.options.corpus_cache
+        corpora = open_corpora(kinds, given, self.preset.generated, folder, told, cache=cache)
         if self.options.verify:
             for corpus in corpora.by_kind.values():
                 corpus.verify()
         return corpora
-
-    def _report_corpus(self) -> Callable[[str, int, int], None]:
-        told: dict[str, int] = {}
-
-        def report(kind: str, done: int, total: int) -> None:
-            tenth = 10 * done // total
-            if told.get(kind) != tenth and (self.console.is_terminal or done == total):
-                told[kind] = tenth
-                end = "\r" if done < total else "\n"
-                self.console.print(f"Generated {kind} corpus: {done}/{total} tracks", end=end, highlight=False)
-
-        return report

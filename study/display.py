@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, Group
@@ -102,6 +102,20 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def told_of_corpora(console: Console) -> Callable[[str, int, int], None]:
+    """Tells how far generated corpora are (kind, done, total): on a terminal as it goes, elsewhere when one is done."""
+    told: dict[str, int] = {}
+
+    def report(kind: str, done: int, total: int) -> None:
+        tenth = 10 * done // total
+        if told.get(kind) != tenth and (console.is_terminal or done == total):
+            told[kind] = tenth
+            end = "\r" if done < total else "\n"
+            console.print(f"Generated {kind} corpus: {done}/{total} tracks", end=end, highlight=False)
+
+    return report
 
 
 class Bar:

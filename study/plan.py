@@ -6,12 +6,14 @@ from typing import Any
 
 from rich.console import Console
 
+from study.answer import METRICS
 from study.design import PlannedRun, Study
 from study.identity import canonical, difference, digest
 from study.site import Site
 from study.stage import Stage, StageGraph
 from study.storage import concurrently
 from study.store import Store
+from study.unfold import Corpora
 
 
 def headline(study: Study, runs: Iterable[PlannedRun], graph: StageGraph) -> str:
@@ -41,6 +43,22 @@ def check(graph: StageGraph, store: Store, site: Site) -> None:
             stage.kind.check(stage.config, site.corpora[stage.corpus], site.resources_of(stage.kind.name).num_workers)
         except ValueError as error:
             raise ValueError(f"{stage.label}: {error}") from error
+
+
+def known_groups(groups: Mapping[str, Sequence[str]], corpora: Corpora) -> dict[str, Sequence[str]]:
+    """Of groups of tags those whose tags the tagging corpus has."""
+    known = {*corpora.by_kind["tagging"].classes} if "tagging" in corpora.by_kind else set()
+    return {name: tags for name, tags in groups.items() if {*tags} <= known}
+
+
+def check_comparisons(study: Study, groups: Mapping[str, Sequence[str]]) -> None:
+    """ValueError for a planned comparison in what no run of its task measures."""
+    tasks = {arm.name: arm.trial.task for arm in study.arms}
+    for arm, _, metric in study.comparisons:
+        task = tasks[arm]
+        allowed = [*METRICS[task], *(groups if task == "tagging" else ())]
+        if metric not in allowed:
+            raise ValueError(f"Study.compare asks for {metric!r} of {task}; there are: {', '.join(allowed)}")
 
 
 def print_plan(study: Study, runs: Iterable[PlannedRun], graph: StageGraph, store: Store, console: Console) -> None:

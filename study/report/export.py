@@ -18,6 +18,11 @@ def folder_of(study: str) -> str:
     return f"report/{slug(study)}"
 
 
+def page_of(study: str) -> str:
+    """The place of a study's page in its store."""
+    return f"{folder_of(study)}/{PAGE}"
+
+
 def write(page: Page, storage: Storage, folder: str, *, own: bool) -> str:
     """Writes the page, and its tables and figures into folders beside it; returns the page's full name.
 

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from toy_command import command, finish
 from toy_study import write_corpora
 
@@ -37,3 +38,12 @@ def done(options, finished) -> Options:
     """Options for a store of its own in which the toy study is done."""
     shutil.copytree(finished, options.storage)
     return options
+
+
+@pytest.fixture
+def one_thread():
+    """As a worker has it: the same bits wherever it runs."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

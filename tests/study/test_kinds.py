@@ -37,15 +37,8 @@ TRIALS = {
     "probe of estimates": probe_trial(REFERENCE, "vocals", ("mixture", "estimates")),
     "probe of maps": probe_trial(REFERENCE, "none", ("maps",)),
 }
+pytestmark = pytest.mark.usefixtures("one_thread")
 KINDS = (SEPARATION, CLASSIFICATION, FINETUNING, PROBE)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

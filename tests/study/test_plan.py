@@ -9,7 +9,8 @@ from toy_study import REFERENCE, recipe
 
 from components.spectrogram import MelConfig
 from study.command import Command
-from study.design import bare, one_factor_off
+from study.design import Study, against, bare, one_factor_off
+from study.plan import check_comparisons
 
 
 def files_below(folder: str) -> set[str]:
@@ -104,3 +105,14 @@ def test_failed_and_interrupted_stages_are_no_new_ones(options):
 def test_an_unknown_run_is_refused_with_those_that_exist(options):
     with pytest.raises(ValueError, match=r"--explain 'reference': there is no such run; there are: bare/seed0, "):
         command(options).print_explanation("reference")
+
+
+def test_a_planned_comparison_in_what_nobody_measures_is_refused():
+    arms = [bare(REFERENCE), *one_factor_off(REFERENCE, source=["none"])]
+    for metric in ("roc_auc", "sung tags"):
+        planned = Study(name="toy", arms=arms, seeds=[0], compare=[against("bare", metrics=[metric])])
+        check_comparisons(planned, {"sung tags": ["sung"]})
+    for metric in ("acuracy", "accuracy", "other tags"):
+        planned = Study(name="toy", arms=arms, seeds=[0], compare=[against("bare", metrics=[metric])])
+        with pytest.raises(ValueError, match=f"asks for '{metric}' of tagging; there are: roc_auc, pr_auc, sung tags"):
+            check_comparisons(planned, {"sung tags": ["sung"]})

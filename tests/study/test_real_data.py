@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from toy_study import REFERENCE, Bench, genre_recipe, open_all, recipe
 
 from components.corpora.data_set import DataSet
@@ -19,16 +18,9 @@ from study.trial import bare_trial, probe_trial
 from study.unfold import unfold
 from tests.components.downloads import tone, write_audio, write_fma, write_magnatagatune, write_musdb18
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SONGS = {"A - One": "train", "B - Two": "train", "ANiMAL - Rockshow": "train", "Z - Last": "test"}
 FOLDERS = {"train": "0", "validation": "c", "test": "f"}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def one_by_one(function, items):
