@@ -20,7 +20,7 @@ def over_tracks(facts: Facts, bare: str, arms: Sequence[str]) -> dict[str, dict[
     for arm in arms:
         seeds = sorted(finals.get(arm, {}).keys() & finals.get(bare, {}).keys())
         sides = [_measured(facts, [finals[name][seed] for seed in seeds]) for name in (arm, bare)] if seeds else []
-        if all(sides):
+        if sides and all(sides):
             found[arm] = _difference(*sides)
     return found
 

@@ -164,6 +164,15 @@ def test_an_empty_study_says_what_is_not_there_yet(tmp_path):
     assert not any(cell.mark for table in page.tables if table.key != "table-one" for row in table.rows for cell in row)
 
 
+def test_arms_that_share_no_seed_yet_are_shown(tmp_path):
+    store = toy.write_study(
+        tmp_path, FEW, missing=[("bare", 0), ("bare", 1), ("reference", 2)], comparisons=toy.COMPARISONS[:1]
+    )
+    page = build(Facts(store))
+    (table,) = [one for one in page.tables if one.key == "tag-intervals-cnn"]
+    assert [row[4].text for row in table.rows if row[2].text == "vocals"] == ["–"] * len(toy.TAGS)
+
+
 def test_a_study_that_is_only_described(tmp_path):
     store = toy.write_study(tmp_path, {}, comparisons=[], corpora={}, groups={})
     assert "No comparison was planned" in html(build(Facts(store)))
