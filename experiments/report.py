@@ -13,7 +13,7 @@ from typing import Annotated
 import tyro
 
 from study.report.excerpts import NUM_EXCERPTS
-from study.report.export import folder_of, is_live, write
+from study.report.export import folder_of, write
 from study.report.facts import Facts
 from study.report.page import build
 from study.report.serve import serve
@@ -58,13 +58,11 @@ def main() -> int:
 
 
 def _write(options: Options) -> tuple[Storage, str]:
-    """Writes the report and says so, unless a running study does; returns where it is."""
+    """Writes the report and says so; returns where it is."""
     begun = time.monotonic()
     store = Store(options.storage)
     facts = Facts(store, options.study or None)
     place, folder = (open_storage(options.out), ".") if options.out else (store.storage, folder_of(facts.name))
-    if options.serve and is_live(place, folder):
-        return place, folder
     page = write(build(facts, num_excerpts=options.excerpts), place, folder, own=not options.out)
     print(f"Report: {page} ({time.monotonic() - begun:.1f} s)")
     return place, folder

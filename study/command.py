@@ -165,7 +165,8 @@ class Command:
 
     def _live_page(self, progress: Progress, records: Records) -> AbstractContextManager[Any]:
         """The study's page, kept up to date in the background."""
-        from study.report.live import LivePage, page_of
+        from study.report.export import page_of
+        from study.report.live import LivePage
 
         self._say(f"page {self.store.storage.name_of(page_of(self.study.name))}")
         return LivePage(

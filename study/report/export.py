@@ -10,7 +10,6 @@ from study.report.page import Page, html
 from study.storage import Storage, concurrently
 
 PAGE = "report.html"
-RELOADS = 'http-equiv="refresh"'
 
 
 def folder_of(study: str) -> str:
@@ -42,12 +41,6 @@ def write_page(page: Page, storage: Storage, folder: str) -> str:
     """Writes the page alone; returns its full name."""
     storage.write(f"{folder}/{PAGE}", html(page).encode())
     return storage.name_of(f"{folder}/{PAGE}")
-
-
-def is_live(storage: Storage, folder: str) -> bool:
-    """Whether the page there is one that a running study goes on writing."""
-    path = f"{folder}/{PAGE}"
-    return storage.exists(path) and RELOADS.encode() in storage.read(path)[:4096]
 
 
 def _of_table(table: Table) -> dict[str, bytes]:

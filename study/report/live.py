@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from study.progress import Progress
 from study.report import under_way
-from study.report.export import folder_of, page_of, write_page
+from study.report.export import folder_of, write_page
 from study.report.facts import Facts
 from study.report.page import Page, build
 from study.store import Store
@@ -15,9 +15,6 @@ from study.store import Store
 WRITE_EVERY_S = 30.0
 # What is drawn anew may take this share of the time, however large the study.
 MOST_OF_THE_TIME = 0.02
-
-
-__all__ = ["LivePage", "page_of"]
 
 
 class LivePage:
