@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,22 +18,27 @@ COPY_BYTES = 16 * 2**20
 def at_hand(address: str, cache: str) -> Path:
     """The folder of a corpus on this machine: the address itself or, with a cache, the copy there.
 
-    Several processes may ask at once; one copies, and what it has copied is compared with its digest.
+    Several processes may ask at once; one copies, and what it has copied is compared with its digest. The cache may
+    name environment variables, which every machine sets for itself.
 
     Raises:
-        ValueError: an address that is no folder, without a cache; or a copy whose digest does not fit.
+        ValueError: an address that is no folder, without a cache; a variable that is not set; or a copy whose digest
+            does not fit.
         FileNotFoundError: no corpus there.
     """
     if not cache:
         if "://" in address:
             raise ValueError(f"{address} is no folder: say with --corpus-cache where every machine may keep a copy")
         return Path(address).expanduser().absolute()
+    own_disk = Path(os.path.expandvars(cache)).expanduser().absolute()
+    if "$" in str(own_disk):
+        raise ValueError(f"--corpus-cache {cache} names an environment variable that is not set on this machine")
     storage = open_storage(address)
     try:
         digest = json.loads(storage.read(MANIFEST_FILE))["digest"]
     except FileNotFoundError:
         raise FileNotFoundError(f"{storage.name} holds no corpus: it has no {MANIFEST_FILE}") from None
-    target = Path(cache).expanduser().absolute() / digest
+    target = own_disk / digest
     with _locked(target.with_suffix(".lock")):
         if not target.is_dir():
             _copy(storage, target)

@@ -24,13 +24,14 @@ class Options:
     explain: str = ""
     """A run, as "arm/seed0": which of its stages are done, and what changed in the others. Then stop."""
     separation_corpus: str | None = None
-    """Folder of a separation corpus. Default: generated."""
+    """Folder of a separation corpus or, with a cache, its address. Default: generated."""
     tagging_corpus: str | None = None
-    """Folder of a tagging corpus. Default: generated."""
+    """Folder or address of a tagging corpus. Default: generated."""
     genre_corpus: str | None = None
-    """Folder of a genre corpus. Default: generated."""
+    """Folder or address of a genre corpus. Default: generated."""
     corpus_cache: str = ""
-    """Folder on every machine's own disk, to which given corpora are copied once: from s3://..., or a slow mount."""
+    """Folder on every machine's own disk, such as '$TMPDIR/corpora', to which given corpora are copied once: from
+    s3://..., or a slow mount."""
     imagenet_weights: str = ""
     """File of a vision transformer's weights (.npz or .safetensors). Default: fetched from the hub that timm uses."""
     verify: bool = False

@@ -1,4 +1,4 @@
-"""A Ray head with its job server on loopback and token authentication, as `ray start` makes it."""
+"""A Ray head with its job server on loopback and token authentication, as `ray start` makes it, and further nodes."""
 
 import os
 import secrets
@@ -25,7 +25,13 @@ def free_port() -> int:
 
 
 class Head:
-    """Started in the repository, as README tells; ends with everything that it started."""
+    """Started in the repository, as README tells; ends with everything that it started.
+
+    `settings` are environment variables of its node's processes.
+    """
+
+    def __init__(self, num_cpus: int = 2, **settings: str) -> None:
+        self._num_cpus, self._settings = num_cpus, settings
 
     def __enter__(self) -> "Head":
         # Sockets lie below it, and their paths must be short.
@@ -42,15 +48,15 @@ class Head:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         }
         self.env.pop("RAY_ADDRESS", None)
-        command = [
-            *(RAY, "start", "--head", "--block", "--num-cpus=2", f"--temp-dir={self.folder}/ray"),
-            *(f"--port={free_port()}", "--node-ip-address=127.0.0.1"),
-            *("--dashboard-host=127.0.0.1", f"--dashboard-port={self.address.rsplit(':', 1)[1]}"),
-        ]
+        self.cluster = f"127.0.0.1:{free_port()}"
         self._log = (Path(self.folder) / "head.log").open("w")
-        self._process = subprocess.Popen(
-            command, cwd=ROOT, env=self.env, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True
+        self._process = self._start_node(
+            *("--head", f"--num-cpus={self._num_cpus}", f"--temp-dir={self.folder}/ray"),
+            *(f"--port={self.cluster.rsplit(':', 1)[1]}", "--dashboard-host=127.0.0.1"),
+            f"--dashboard-port={self.address.rsplit(':', 1)[1]}",
+            **self._settings,
         )
+        self._nodes = [self._process]
         try:
             self._wait_until_it_answers()
         except BaseException:
@@ -60,14 +66,29 @@ class Head:
 
     def __exit__(self, *_: object) -> None:
         # "ray stop" would stop other people's clusters too, and an orderly end takes half a minute.
-        with suppress(psutil.NoSuchProcess):
-            main = psutil.Process(self._process.pid)
-            for process in [*main.children(recursive=True), main]:
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
-        self._process.wait(60)
+        for node in reversed(self._nodes):
+            with suppress(psutil.NoSuchProcess):
+                main = psutil.Process(node.pid)
+                for process in [*main.children(recursive=True), main]:
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
+            node.wait(60)
         self._log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def add_node(self, num_cpus: int, **settings: str) -> None:
+        """Another machine, as far as Ray can tell, with environment variables of its own."""
+        self._nodes.append(self._start_node(f"--address={self.cluster}", f"--num-cpus={num_cpus}", **settings))
+        ends = time.monotonic() + START_WITHIN_S
+        while (status := self.ray("status", "--address", self.cluster).stdout).count(" node_") < len(self._nodes):
+            assert time.monotonic() < ends, status
+            time.sleep(1)
+
+    def _start_node(self, *options: str, **settings: str) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            [RAY, "start", "--block", "--node-ip-address=127.0.0.1", *options],
+            cwd=ROOT, env=self.env | settings, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
 
     def _wait_until_it_answers(self) -> None:
         ends = time.monotonic() + START_WITHIN_S

@@ -18,6 +18,7 @@ from study.corpus_cache import at_hand
 from study.design import bare
 from study.trial import bare_trial
 from study.unfold import unfold
+from tests.bucket import upload
 from tests.study.toy_study import REFERENCE
 
 
@@ -73,11 +74,28 @@ def test_a_copy_that_does_not_fit_its_digest_is_refused(tmp_path):
     [
         ("s3://lab/corpus", "", ValueError, "s3://lab/corpus is no folder: say with --corpus-cache"),
         ("/nowhere", "cache", FileNotFoundError, r"/nowhere holds no corpus: it has no manifest\.json"),
+        ("/nowhere", "$NOT_SET_HERE/cache", ValueError, r"\$NOT_SET_HERE/cache names an environment variable"),
     ],
 )
 def test_what_is_no_corpus_is_refused(tmp_path, address, cache, error, message):
     with pytest.raises(error, match=message):
         at_hand(address, cache and str(tmp_path / cache))
+
+
+def test_a_machine_names_its_own_disk(folders, tmp_path, monkeypatch):
+    monkeypatch.setenv("OWN_DISK", str(tmp_path / "disk"))
+    copy = at_hand(str(folders["tagging"]), "$OWN_DISK/cache")
+    assert copy.parent == tmp_path / "disk" / "cache"
+
+
+def test_a_corpus_comes_from_a_bucket(folders, tmp_path, bucket):
+    address = bucket.address(f"corpora{tmp_path}")
+    upload(folders["tagging"], address)
+    copy = at_hand(address, str(tmp_path / "cache"))
+    Corpus.open(copy).verify()
+    assert copy.name == Corpus.open(folders["tagging"]).digest
+    with pytest.raises(FileNotFoundError, match=r"s3://lab/nothing holds no corpus: it has no manifest\.json"):
+        at_hand(bucket.address("nothing"), str(tmp_path / "cache"))
 
 
 def test_a_stage_trains_on_the_copy_and_is_the_same_stage(folders, tmp_path):

@@ -23,10 +23,12 @@ from study.store import FORMAT_VERSION, Store
 STAGE = toy_stage(seed=1, parents={"up": toy_stage()}, label="toy of the tests")
 
 
-@pytest.fixture(params=["local", "object"])
+@pytest.fixture(params=["local", "object", "bucket"])
 def store(request, tmp_path):
     if request.param == "local":
         return Store(tmp_path / "store")
+    if request.param == "bucket":
+        return Store(request.getfixturevalue("bucket").address(f"store{tmp_path}"))
     return Store(f"{tmp_path}/store", PyFileSystem(FSSpecHandler(MemoryFileSystem())))
 
 
