@@ -6,6 +6,7 @@ On MUSDB18, MagnaTagATune and FMA as `experiments/prepare.py` makes corpora of t
         --genre-corpus corpora/fma-medium
     ray job submit --working-dir . -- python experiments/paper.py --storage s3://lab/paper --gpus-per-worker 1 ...
 
+The transformer starts from ImageNet weights, as the paper's does, and the CNN at random.
 Garoufis, Zlatintsi, Maragos: "Pre-Training Music Classification Models via Music Source Separation", EUSIPCO 2024.
 """
 
@@ -18,21 +19,27 @@ from study.command import main
 from study.design import Study, against, bare, full_grid, named
 from study.trial import Trial
 
-reference = Trial(insertion=ALL_POINTS, unet="finetuned")
+cnn = Trial(backend="cnn", insertion=ALL_POINTS, unet="finetuned")
+ast = replace(cnn, backend="ast", weights="imagenet")
+REFERENCES = [replace(backend, task=task) for task in ("tagging", "genre") for backend in (cnn, ast)]
 METRICS = {"tagging": ("roc_auc", "pr_auc"), "genre": ("accuracy",)}
-PAIRS = [(task, backend) for task in METRICS for backend in ("cnn", "ast")]
+
+
+def name_of(reference: Trial) -> str:
+    return f"{reference.task} {reference.backend}"
+
 
 study = Study(
     name="tables",
     arms=[
         arm
-        for task, backend in PAIRS
+        for reference in REFERENCES
         for arm in named(
-            f"{task} {backend}",
+            name_of(reference),
             [
-                bare(replace(reference, task=task, backend=backend)),
+                bare(reference),
                 *full_grid(
-                    replace(reference, task=task, backend=backend),
+                    reference,
                     source=["none", "bass", "drums", "other", "vocals", "multiple"],
                     scheme=["two-stage", "three-stage"],
                 ),
@@ -40,7 +47,7 @@ study = Study(
         )
     ],
     seeds=range(5),
-    compare=[against(f"{task} {backend} bare", metrics=METRICS[task]) for task, backend in PAIRS],
+    compare=[against(f"{name_of(reference)} bare", metrics=METRICS[reference.task]) for reference in REFERENCES],
 )
 
 if __name__ == "__main__":

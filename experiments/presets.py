@@ -13,7 +13,7 @@ from components.short_chunk_cnn import ShortChunkCNNConfig
 from components.spectrogram import MelConfig, SpectrogramConfig
 from components.spectrogram_transformer import SpectrogramTransformerConfig
 from components.unet import UNetConfig
-from study.command import Preset
+from study.setting import Preset
 from study.unfold import BackendRecipe, Recipe
 
 DEMO_HOP_SAMPLES = 320
@@ -185,6 +185,7 @@ def _paper_ast() -> TrainingConfig:
 PAPER = Preset(
     description="the paper's widths, segments and schedules; for real data and GPUs",
     generated=GeneratedConfig(),
+    imagenet=True,
     recipe=Recipe(
         backends={
             "cnn": _recipe(ShortChunkCNNConfig(), _paper_cnn(), _paper_cnn()),

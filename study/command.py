@@ -5,7 +5,7 @@ import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,31 +13,17 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from components.corpora.generated.config import GeneratedConfig, Kind
 from study import answer, plan
-from study.corpora import open_corpora
 from study.design import PlannedRun, Study
-from study.display import duration, shown, terminal, told_of_corpora
-from study.options import Options, corpora_folder
+from study.display import duration, shown, terminal
+from study.options import Options
 from study.progress import Progress
 from study.provenance import source_facts
 from study.records import Records, Run
-from study.site import default_storage
+from study.setting import Preset, Setting, preset_of, startable
 from study.stage import StageGraph
-from study.store import Store
-from study.unfold import Corpora, Recipe
-from study.weights import add_weights, check_place
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preset:
-    """A named size of everything; `generated` is the corpora's where no data are given."""
-
-    description: str
-    generated: GeneratedConfig
-    recipe: Recipe
 
 
 def main(
@@ -85,24 +71,24 @@ class Command:
     """
 
     def __init__(self, study: Study, presets: Mapping[str, Preset], options: Options, console: Console) -> None:
-        if options.preset not in presets:
-            raise ValueError(f"--preset {options.preset!r} does not exist; there are: {', '.join(presets)}")
+        preset = preset_of(presets, options)
         seeds = study.seeds if options.seeds is None else range(options.seeds)
-        self.study = replace(study, name=f"{study.name}-{options.preset}", seeds=tuple(seeds))
-        self.options, self.console, self.preset = options, console, presets[options.preset]
-        check_place(options.imagenet_weights, wanted=bool(self._from_imagenet))
-        self.store = Store(options.storage or default_storage(self.study.name))
-        self.store.check_writable()
-        self.corpora = self._open_corpora()
-        self.site = options.site(self.store.location, self.corpora.places)
-        self.recipe = self._resolved(self.preset.recipe)
-        self.runs = self.study.runs(self.recipe, self.corpora)
+        study = replace(study, name=f"{study.name}-{options.preset}", seeds=tuple(seeds))
+        self.options, self.console = options, console
+        self.study = startable(study, preset, options, self._say)
+        self.setting = Setting([arm.trial for arm in self.study.arms], self.study.name, preset, options, console)
+        self.store, self.corpora, self.site = self.setting.store, self.setting.corpora, self.setting.site
+        self.runs = self.study.runs(self.setting.recipe, self.corpora)
         self.graph = StageGraph(run.final_stage for run in self.runs)
         plan.check(self.graph, self.store, replace(self.site, corpora=self.corpora.folders))
 
     def print_plan(self) -> None:
         """Arms, stages and what would run."""
+        from study.report.published import SPREADS
+
         plan.print_plan(self.study, self.runs, self.graph, self.store, self.console)
+        published = SPREADS if self.options.preset == "paper" and not self._any_generated() else {}
+        self._say(plan.smallest_effect(self.study, published))
 
     def print_explanation(self, name: str) -> None:
         """Of each stage of a run: that it is done and reused, or how it differs from the most similar one that is."""
@@ -117,7 +103,7 @@ class Command:
         # What cannot be read afterwards is refused before anything is trained.
         records.read("runs")
         self._say(plan.headline(self.study, self.runs, self.graph))
-        self._say(f"storage {self._place}   logs {self._place}/logs   {self.recipe.arithmetic}")
+        self._say(f"storage {self._place}   logs {self._place}/logs   {self.setting.recipe.arithmetic}")
         records.write_study(self._description(groups))
         records.write_runs(self._run_records())
         progress = self._train(records)
@@ -245,20 +231,6 @@ class Command:
             for run in self.runs
         ]
 
-    @property
-    def _from_imagenet(self) -> set[str | None]:
-        """The backends that start from ImageNet weights."""
-        return {arm.trial.backend for arm in self.study.arms if arm.trial.weights == "imagenet"}
-
-    def _resolved(self, recipe: Recipe) -> Recipe:
-        """The recipe with the arithmetic that this site has, and the weights that the trials start from."""
-        recipe = replace(recipe, arithmetic=self.options.arithmetic())
-        names = self._from_imagenet
-        if not names:
-            return recipe
-        backends = [entry.network for name, entry in recipe.backends.items() if name in names]
-        return replace(recipe, weights=add_weights(self.store, self.options.imagenet_weights, backends))
-
     def _description(self, groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         """What the study is, for whoever reports on it later."""
         corpora = {
@@ -275,16 +247,3 @@ class Command:
             "groups": {name: list(tags) for name, tags in groups.items()},
             "corpora": corpora,
         }
-
-    def _open_corpora(self) -> Corpora:
-        tasks: list[Kind] = [arm.trial.task for arm in self.study.arms]
-        needs_separation = any(arm.trial.source not in (None, "none") for arm in self.study.arms)
-        kinds: list[Kind] = [*(["separation"] if needs_separation else []), *dict.fromkeys(tasks)]
-        given = self.options.given_corpora
-        folder = corpora_folder(self.store.location) if any(given[kind] is None for kind in kinds) else Path()
-        told, cache = told_of_corpora(self.console), self.options.corpus_cache
-        corpora = open_corpora(kinds, given, self.preset.generated, folder, told, cache=cache)
-        if self.options.verify:
-            for corpus in corpora.by_kind.values():
-                corpus.verify()
-        return corpora

@@ -84,6 +84,12 @@ def named(prefix: str, arms: Iterable[Arm]) -> list[Arm]:
     return [replace(arm, name=f"{prefix} {arm.name}") for arm in arms]
 
 
+def from_random(study: "Study") -> "Study":
+    """The study with backends that start at random where they would start from weights of elsewhere."""
+    arms = [replace(a, trial=replace(a.trial, weights="random")) if a.trial.weights else a for a in study.arms]
+    return replace(study, arms=arms)
+
+
 def _varied(reference: Trial, levels: Mapping[str, Any]) -> Arm:
     """The reference with other levels of some factors, which give the arm its name."""
     trial = replace(reference, **levels)

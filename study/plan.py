@@ -9,6 +9,7 @@ from rich.console import Console
 from study.answer import METRICS
 from study.design import PlannedRun, Study
 from study.identity import canonical, difference, digest
+from study.power import ALPHA, smallest_detectable_effect
 from study.site import Site
 from study.stage import Stage, StageGraph
 from study.storage import concurrently
@@ -71,6 +72,30 @@ def print_plan(study: Study, runs: Iterable[PlannedRun], graph: StageGraph, stor
     for stage in graph:
         _say(console, f"  {'done  ' if stage.identity in done else 'to run'}  {stage.identity[:8]}  {stage.label}")
     _say(console, f"{len(done)} of {len(graph)} stages are done; {len(graph) - len(done)} would run.")
+
+
+def smallest_effect(study: Study, spreads: Mapping[tuple[str, str, str], float]) -> str:
+    """What so many seeds can show; `spreads`: (task, backend, metric) -> standard deviation over seeds, if known."""
+    num_seeds, num_planned = len(study.seeds), max(len(study.comparisons), 1)
+    if num_seeds < 2:
+        return "One seed shows no effect, whatever its size: there is no interval without a second."
+    in_sds = smallest_detectable_effect(num_seeds, 1.0, alpha=ALPHA / num_planned)
+    corrected = f", corrected for {num_planned} comparisons" if num_planned > 1 else ""
+    told = (
+        f"The smallest effect that {num_seeds} seeds show (80 % power, paired t test{corrected}): {in_sds:.1f} "
+        "standard deviations of the paired differences"
+    )
+    # Differences of runs that pair no better than any two.
+    known = {key: in_sds * 2**0.5 * sd for key, sd in spreads.items() if key in _measured(study)}
+    numbers = ", ".join(
+        f"{effect:.4f} {metric} ({task}, {backend})" for (task, backend, metric), effect in known.items()
+    )
+    return f"{told}; by the spread of the paper's runs, unpaired, {numbers}." if known else f"{told}."
+
+
+def _measured(study: Study) -> set[tuple[str, str | None, str]]:
+    trials = {arm.name: arm.trial for arm in study.arms}
+    return {(trials[arm].task, trials[arm].backend, metric) for arm, _, metric in study.comparisons}
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:

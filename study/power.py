@@ -9,11 +9,13 @@ from functools import cache
 import numpy as np
 from scipy import optimize, stats
 
+# The level of every test that a star needs.
+ALPHA = 0.05
 # More seeds than anyone will train: beyond, the answer is that there are too many.
 MOST_SEEDS = 100_000
 
 
-def power_of(effect: float, num_pairs: int, *, alpha: float = 0.05) -> float:
+def power_of(effect: float, num_pairs: int, *, alpha: float = ALPHA) -> float:
     """The chance that the test rejects at level `alpha`; ValueError for fewer than two pairs."""
     _check(num_pairs, alpha)
     df, shift = num_pairs - 1, abs(effect) * np.sqrt(num_pairs)
@@ -22,7 +24,7 @@ def power_of(effect: float, num_pairs: int, *, alpha: float = 0.05) -> float:
     return float(stats.nct.sf(critical, df, shift) + stats.nct.sf(critical, df, -shift))
 
 
-def smallest_detectable_effect(num_pairs: int, sd: float, *, power: float = 0.8, alpha: float = 0.05) -> float:
+def smallest_detectable_effect(num_pairs: int, sd: float, *, power: float = 0.8, alpha: float = ALPHA) -> float:
     """The smallest effect, in the unit of `sd`, that so many pairs show with that power.
 
     Args:
@@ -45,7 +47,7 @@ def _in_sds(num_pairs: int, power: float, alpha: float) -> float:
     return float(found.root)
 
 
-def num_pairs_needed(effect: float, *, power: float = 0.8, alpha: float = 0.05) -> int | None:
+def num_pairs_needed(effect: float, *, power: float = 0.8, alpha: float = ALPHA) -> int | None:
     """The fewest pairs that show an effect with that power, were the true one as large; None above `MOST_SEEDS`."""
     _check(2, alpha, power)
     enough = 2

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure as Canvas
 
 from study.comparisons import Compared
+from study.power import ALPHA
 from study.report import drawing
 from study.report.blocks import Figure, Section, Table, columns, label, number, p_cell
-from study.report.comparing import ALPHA, Comparing, Comparison, comparison_table, pairs_sql, title_of
+from study.report.comparing import Comparing, Comparison, comparison_table, pairs_sql, title_of
 from study.report.facts import Facts
 from study.report.scores import score
 

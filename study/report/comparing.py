@@ -5,12 +5,12 @@ from functools import cached_property
 
 from study.comparisons import Compared, Comparison, compare
 from study.measured import Measured
+from study.power import ALPHA
 from study.report.blocks import Cell, Table, columns, difference_cell, interval_cell, label, p_cell
 from study.report.facts import Facts, quoted, text
 
 # A probe is fitted, not drawn: running it twice on the same features gives the same.
 DETERMINISTIC = ("probe",)
-ALPHA = 0.05
 
 
 class Comparing:

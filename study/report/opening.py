@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from statistics import median
 
 from study.comparisons import Compared
+from study.power import ALPHA
 from study.report.blocks import signed
-from study.report.comparing import ALPHA, Comparing, title_of
+from study.report.comparing import Comparing, title_of
 from study.report.facts import Facts
 
 

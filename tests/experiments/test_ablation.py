@@ -87,7 +87,9 @@ def test_plan_tells_what_would_run_and_runs_nothing(call, corpora, tmp_path):
     arms, seeds = ablation.study.arms, ablation.study.seeds
     assert f"{len(arms)} arms x {len(seeds)} seeds = {len(arms) * len(seeds)} runs, " in done.stdout
     assert all(f"  {arm.name} " in done.stdout for arm in arms)
-    assert "0 of " in done.stdout.splitlines()[-1] and " would run." in done.stdout.splitlines()[-1]
+    would_run, can_show = done.stdout.splitlines()[-2:]
+    assert would_run.startswith("0 of ") and would_run.endswith(" would run.")
+    assert can_show.startswith(f"The smallest effect that {len(seeds)} seeds show")
     assert done.stderr == ""
     # The storage is the default, in the home directory.
     assert [path.name for path in (tmp_path / "studies" / "pretraining-tiny").iterdir()] == ["store.json"]

@@ -1,16 +1,22 @@
-"""The paper's tables: their runs, what they share, and schedules as published."""
+"""The paper's tables and insertion points: their runs, what they share, and schedules as published."""
+
+from dataclasses import replace
 
 import pytest
 
+from experiments import insertion
 from experiments.paper import study
 from experiments.presets import PAPER
+from study.running import Weights
 from study.stage import StageGraph
 from tests.study.toy_study import corpora_in_name
+
+RECIPE = replace(PAPER.recipe, weights=Weights(name="ImageNet", sha256="1a" * 32))
 
 
 @pytest.fixture(scope="module")
 def runs():
-    return study.runs(PAPER.recipe, corpora_in_name())
+    return study.runs(RECIPE, corpora_in_name())
 
 
 def test_every_unique_stage_of_the_two_tables_is_there_once(runs):
@@ -27,6 +33,17 @@ def test_every_joint_network_is_compared_with_its_own_backend():
     pairs = [(arm, against) for arm, against, _ in study.comparisons]
     assert all(arm.split()[:2] == against.split()[:2] for arm, against in pairs)
     assert len(study.comparisons) == 2 * 12 * 2 + 2 * 12
+
+
+def test_the_transformer_starts_from_imagenet_and_the_cnn_at_random():
+    assert {(arm.trial.backend, arm.trial.weights) for arm in study.arms} == {("cnn", "random"), ("ast", "imagenet")}
+
+
+def test_leaving_points_out_shares_what_the_tables_have(runs):
+    more = insertion.study.runs(RECIPE, corpora_in_name())
+    tables, points = (StageGraph(run.final_stage for run in found).identities for found in (runs, more))
+    # Of each backend and seed only the arm without points and five that lack one are new.
+    assert len(more) == 2 * 8 * 5 and len({*points} - {*tables}) == 2 * 6 * 5
 
 
 def test_schedules_are_the_published_ones():

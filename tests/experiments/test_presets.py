@@ -16,8 +16,8 @@ from components.corpus import Corpus
 from components.corpus_format import Manifest
 from components.joint import JointNetwork
 from experiments.presets import PRESETS
-from study.command import Preset
 from study.identity import digest
+from study.setting import Preset
 from study.stage import StageGraph
 from study.trial import Trial, bare_trial, probe_trial
 from study.unfold import Corpora, unfold

@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from toy_command import PRESETS, command, finish, text_of
-from toy_study import REFERENCE, SEGMENT, study, write_tracks
+from toy_study import REFERENCE, SEGMENT, study, write_songs, write_tracks
 
-from components.corpus_format import WAVEFORM_FILE
+from components.corpus_format import SPLITS, WAVEFORM_FILE
+from components.corpus_writer import CorpusWriter
 from study.command import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Command, main
 from study.design import bare
 from study.options import Options
@@ -84,6 +86,21 @@ def test_what_cannot_be_used_is_one_line_and_exit_code_2(options, monkeypatch, c
 def test_a_corpus_that_no_stage_can_be_trained_on_is_refused_before_training(options, tmp_path, corpus, message):
     write_tracks(tmp_path / "tags", **corpus)
     with pytest.raises(ValueError, match=message):
+        command(replace(options, tagging_corpus=str(tmp_path / "tags")))
+
+
+def test_a_corpus_without_the_stem_that_an_arm_needs_is_refused_before_training(options, tmp_path):
+    write_songs(tmp_path / "songs", ("mixture", "drums", "bass", "other"))
+    with pytest.raises(ValueError, match="songs has no stem 'vocals', which source 'vocals' needs"):
+        command(replace(options, separation_corpus=str(tmp_path / "songs")))
+
+
+def test_a_corpus_without_tagged_tracks_is_refused_before_training(options, tmp_path):
+    with CorpusWriter(tmp_path / "tags", name="silent", kind="tagging", classes=("sung",)) as writer:
+        for number in range(24):
+            waveform = np.ones(2 * SEGMENT, dtype=np.int16)
+            writer.add(str(number), waveform, split=SPLITS[number % 3], labels=[])
+    with pytest.raises(ValueError, match="without positives or without negatives among 8 validation tracks"):
         command(replace(options, tagging_corpus=str(tmp_path / "tags")))
 
 

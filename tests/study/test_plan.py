@@ -10,7 +10,7 @@ from toy_study import REFERENCE, recipe
 from components.spectrogram import MelConfig
 from study.command import Command
 from study.design import Study, against, bare, one_factor_off
-from study.plan import check_comparisons
+from study.plan import check_comparisons, smallest_effect
 
 
 def files_below(folder: str) -> set[str]:
@@ -34,8 +34,21 @@ def test_the_plan_knows_what_is_done(options):
     finish(made.store, separators)
     made.print_plan()
     lines = text_of(made).splitlines()
-    assert lines[-1] == "2 of 8 stages are done; 6 would run."
+    assert lines[-2] == "2 of 8 stages are done; 6 would run."
     assert [line.split("  ")[-1] for line in lines if line.startswith("  done")] == [s.label for s in separators]
+
+
+def test_the_plan_tells_what_so_many_seeds_can_show():
+    planned = Study(
+        name="s", arms=[bare(REFERENCE), *one_factor_off(REFERENCE)], seeds=range(5), compare=[against("bare")]
+    )
+    told = smallest_effect(planned, {("tagging", "cnn", "roc_auc"): 0.001, ("genre", "cnn", "accuracy"): 0.5})
+    # By hand: five pairs show 1.68 standard deviations; the difference of two runs has the root of two as much.
+    assert smallest_effect(planned, {}).endswith("paired t test): 1.7 standard deviations of the paired differences.")
+    assert told.endswith("by the spread of the paper's runs, unpaired, 0.0024 roc_auc (tagging, cnn).")
+    twice = replace(planned, compare=[against("bare", metrics=("roc_auc", "pr_auc"))])
+    assert "corrected for 2 comparisons): 2.1 standard deviations" in smallest_effect(twice, {})
+    assert "One seed shows no effect" in smallest_effect(replace(planned, seeds=[0]), {})
 
 
 @pytest.mark.parametrize("columns", [20, 80])
@@ -45,7 +58,7 @@ def test_the_plans_lines_are_never_wrapped(options, columns):
     lines = text_of(made).splitlines()
     arms = ["  arm ", "  bare ", "  reference ", "  source=none "]
     assert [line[: len(arm)] for line, arm in zip(lines[1:5], arms, strict=True)] == arms
-    assert all(stage.label in line for stage, line in zip(made.graph, lines[5:-1], strict=True))
+    assert all(stage.label in line for stage, line in zip(made.graph, lines[5:-2], strict=True))
     places = [line.index(level) for line, level in zip(lines[1:5], ("unet", "-  ", "frozen", "frozen"), strict=True)]
     assert places[0] == places[2] == places[3]
 

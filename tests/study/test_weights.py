@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import save
-from toy_command import command
+from toy_command import PRESETS, command, text_of
 from toy_study import REFERENCE, Bench, open_all, recipe, write_corpora
 
 from components import vit_weights
@@ -81,6 +81,26 @@ def test_without_a_file_the_hub_is_asked_and_its_silence_is_an_error_with_a_way_
     monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
     with pytest.raises(ValueError, match=r"orig_in21k_ft_in1k cannot be fetched: give .* a file .*no route to the hub"):
         command(options, Arm(name="ast", trial=AST))
+
+
+def test_a_plan_needs_no_hub(monkeypatch, options):
+    def refuse(*arguments):
+        raise OSError("no route to the hub")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
+    planned = command(replace(options, plan=True), Arm(name="ast", trial=AST))
+    assert planned.runs[0].final_stage.config.weights.name == vit_weights.HUB_NAME
+    with pytest.raises(FileNotFoundError):
+        command(replace(options, plan=True, imagenet_weights="/nowhere.npz"), Arm(name="ast", trial=AST))
+
+
+def test_a_preset_of_another_size_starts_at_random_and_says_so(monkeypatch, options, file):
+    monkeypatch.setitem(PRESETS, "small", replace(PRESETS["toy"], imagenet=False))
+    small = command(replace(options, preset="small"), Arm(name="ast", trial=AST))
+    assert "Preset small: no ImageNet weights of its size exist, backends start at random" in text_of(small)
+    assert small.study.arms[0].trial.weights == "random" and small.runs[0].final_stage.config.weights is None
+    given = command(replace(options, preset="small", imagenet_weights=str(file)), Arm(name="ast", trial=AST))
+    assert given.study.arms[0].trial.weights == "imagenet"
 
 
 def test_the_hubs_file_is_known_by_the_hubs_name(monkeypatch, file, tmp_path):

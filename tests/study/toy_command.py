@@ -9,13 +9,14 @@ from rich.console import Console
 from toy_study import TAGS, recipe, study
 
 from components.corpora.generated.config import GeneratedConfig
-from study.command import Command, Preset
+from study.command import Command
 from study.design import Arm
 from study.options import Options
+from study.setting import Preset
 from study.stage import Stage, StageResult
 from study.store import Store
 
-PRESETS = {"toy": Preset(description="toy", generated=GeneratedConfig(), recipe=recipe())}
+PRESETS = {"toy": Preset(description="toy", generated=GeneratedConfig(), recipe=recipe(), imagenet=True)}
 
 
 def command(options: Options, *arms: Arm, columns: int = 100, presets: Any = None) -> Command:
