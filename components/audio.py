@@ -19,7 +19,8 @@ INT16_SCALE = 32_768
 def decode(path: str | Path, *, stream: int = 0) -> Float32[np.ndarray, " sample"]:
     """One audio stream of a file as mono at 16 kHz, full scale [-1, 1]: the mean of its channels.
 
-    Packets that FFmpeg finds damaged are left out, as its own program does, with a warning that counts them.
+    Packets that FFmpeg finds damaged become silence of their length, so that what follows stays in its place, with a
+    warning that counts them.
 
     Args:
         path: any container and codec that FFmpeg reads.
@@ -69,14 +70,27 @@ def _frames(container: InputContainer, stream: int, path: str | Path) -> Iterato
     streams = container.streams.audio
     if not 0 <= stream < len(streams):
         raise ValueError(f"{path} has {len(streams)} audio streams, stream {stream} was asked for")
-    num_damaged = 0
+    num_damaged, latest = 0, None
     for packet in container.demux(streams[stream]):
         try:
-            yield from packet.decode()
+            for latest in packet.decode():
+                yield latest
         except InvalidDataError:
             num_damaged += 1
+            if latest is not None and packet.duration and packet.time_base:
+                yield _silence(latest, round(packet.duration * packet.time_base * latest.sample_rate))
     if num_damaged:
-        warnings.warn(f"{path}: damaged packets left out: {num_damaged}", stacklevel=2)
+        warnings.warn(f"{path}: damaged packets, silent now: {num_damaged}", stacklevel=2)
+
+
+def _silence(like: av.AudioFrame, num_samples: int) -> av.AudioFrame:
+    """A frame of nothing, of the kind of another one."""
+    frame = av.AudioFrame(format=like.format.name, layout=like.layout.name, samples=num_samples)
+    for plane in frame.planes:
+        # Silence in unsigned samples is their middle.
+        plane.update((b"\x80" if like.format.name.startswith("u8") else b"\0") * plane.buffer_size)
+    frame.sample_rate = like.sample_rate
+    return frame
 
 
 def _resampled(frames: Iterable[av.AudioFrame]) -> Iterator[np.ndarray]:

@@ -82,8 +82,13 @@ class Manifest:
     @classmethod
     def read(cls, path: Path) -> "Manifest":
         """The manifest at `path`; ValueError if it is torn, of another format version, or lacks a field."""
+        return cls.parsed(path.read_bytes(), str(path))
+
+    @classmethod
+    def parsed(cls, data: bytes, path: str) -> "Manifest":
+        """Likewise the one that was read from `path`."""
         try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
+            facts = json.loads(data)
         except ValueError as error:
             raise ValueError(f"{path} is not readable as JSON ({error}): prepare the corpus again") from None
         version = facts.get("version") if isinstance(facts, dict) else None

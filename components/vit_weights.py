@@ -6,6 +6,7 @@ resized bilinearly to the grid of patches; the classes' head is left out.
 """
 
 import io
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from zipfile import is_zipfile
@@ -28,7 +29,10 @@ _Arrays = Mapping[str, np.ndarray]
 def fetch() -> Path:
     """The hub's file, downloaded once; ValueError where the hub is out of reach."""
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import disable_progress_bars
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    disable_progress_bars()
     try:
         return Path(hf_hub_download(HUB_NAME, "model.safetensors"))
     except Exception as error:

@@ -33,7 +33,7 @@ class _Decoded:
     """What all data sets of files have in common."""
 
     source: Place
-    """The folder as it was downloaded and unpacked."""
+    """The folder as it was downloaded and unpacked; on a cluster a place that all machines share."""
     corpus: Place
     """The folder to make; on a cluster a place that all machines share."""
     max_rejects: float = 0.01
@@ -116,7 +116,8 @@ def main() -> int:
         else:
             _tell(_prepare(options, console), console)
     except KeyboardInterrupt:
-        console.print("\nStopped. The same command goes on from here.")
+        kept = "begins anew" if isinstance(options, Generated) else "goes on from here"
+        console.print(f"\nStopped. The same command {kept}.")
         return 130
     except (ValueError, OSError) as error:
         print(f"prepare.py: {' '.join(str(error).split())}", file=sys.stderr)
@@ -151,6 +152,8 @@ def _tell(prepared: Prepared, console: Console) -> None:
         lines.append(f"Excluded by rules: {_counted(manifest.excluded)}")
     if manifest.rejects:
         lines.append(f"Rejected: {len(manifest.rejects)} tracks; {folder}/manifest.json names each with its reason")
+    if damaged := manifest.recipe.get("damaged"):
+        lines.append(f"Damaged: {len(damaged)} tracks have packets that are silent now; manifest.json names them")
     for split, (found, published) in prepared.unexpected.items():
         lines.append(f"{split}: {found:,} tracks found, {published:,} published ({found - published:+,})")
     for line in lines:

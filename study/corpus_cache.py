@@ -1,7 +1,6 @@
 """Corpora at hand: a copy on a machine's own disk of a corpus that is elsewhere, made once per machine."""
 
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from components.corpus import Corpus
-from components.corpus_format import MANIFEST_FILE, TABLE_FILE, WAVEFORM_FILE
+from components.corpus_format import MANIFEST_FILE, TABLE_FILE, WAVEFORM_FILE, Manifest
 from study.storage import Storage, open_storage
 
 COPY_BYTES = 16 * 2**20
@@ -35,14 +34,25 @@ def at_hand(address: str, cache: str) -> Path:
         raise ValueError(f"--corpus-cache {cache} names an environment variable that is not set on this machine")
     storage = open_storage(address)
     try:
-        digest = json.loads(storage.read(MANIFEST_FILE))["digest"]
+        manifest = storage.read(MANIFEST_FILE)
     except FileNotFoundError:
         raise FileNotFoundError(f"{storage.name} holds no corpus: it has no {MANIFEST_FILE}") from None
+    digest = Manifest.parsed(manifest, storage.name_of(MANIFEST_FILE)).digest
     target = own_disk / digest
     with _locked(target.with_suffix(".lock")):
-        if not target.is_dir():
+        if not _is_whole(target, manifest):
+            shutil.rmtree(target, ignore_errors=True)
             _copy(storage, target)
     return target
+
+
+def _is_whole(copy: Path, manifest: bytes) -> bool:
+    """Whether a copy is there, nobody has cleaned away a part of it, and it goes by the same name."""
+    try:
+        Corpus.open(copy)
+        return (copy / MANIFEST_FILE).read_bytes() == manifest
+    except (ValueError, OSError):
+        return False
 
 
 def _copy(storage: Storage, target: Path) -> None:

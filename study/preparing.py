@@ -5,11 +5,14 @@ part on the disk that the corpus will be on. So memory stays bounded, and a prep
 was: parts that are there are not decoded again.
 """
 
+import fcntl
 import hashlib
 import json
 import shutil
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +39,18 @@ class Prepared:
     unexpected: dict[str, tuple[int, int]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A track on its way: where its samples go and, once they are complete or it is known why not, its outcome."""
+
+    track: SourceTrack
+    samples: Path
+    outcome: Path
+
+    def read(self) -> dict[str, str]:
+        return json.loads(self.outcome.read_text(encoding="utf-8"))
+
+
 def prepare(
     data_set: DataSet, folder: str | Path, *, spread: Spread, max_rejects: float = 0.01, report: Report | None = None
 ) -> Prepared:
@@ -45,23 +60,25 @@ def prepare(
 
     Raises:
         FileExistsError: there is something at `folder`.
-        ValueError: parts of another data set, or more rejects than allowed; the parts then stay.
+        ValueError: no track; parts of another data set, or another preparation at work on them; or more rejects than
+            allowed, which leaves the parts.
     """
     target = Path(folder).expanduser().absolute()
     if target.exists():
         raise FileExistsError(f"{target} exists already: remove it or choose another folder")
-    parts = target.with_name(f"{target.name}.parts")
-    _claim(parts, data_set)
-    tracks, repeated = _distinct(data_set.tracks)
-    waiting = [track for track in tracks if not _outcome_file(parts, track).exists()]
-    done = len(tracks) - len(waiting)
-    for more, _ in enumerate(spread(partial(decode_part, parts, data_set.longer_than_s), waiting), 1):
-        if report is not None:
-            report(done + more, len(tracks))
-    rejects = [*data_set.rejects, *repeated, *_rejected(parts, tracks)]
-    _check_rejects(rejects, len(data_set.tracks) + len(data_set.rejects), max_rejects)
-    _join(data_set, tracks, rejects, parts, target)
-    shutil.rmtree(parts)
+    if not data_set.tracks:
+        raise ValueError(f"{data_set.name}: no track is left; {_left_out(data_set)}")
+    folder_of_parts = target.with_name(f"{target.name}.parts")
+    with _alone(folder_of_parts):
+        _claim(folder_of_parts, data_set)
+        tracks, repeated = _distinct(data_set.tracks)
+        parts = [_part(folder_of_parts, track) for track in tracks]
+        _decode(parts, data_set.longer_than_s, spread, report)
+        rejects = [*data_set.rejects, *repeated, *_rejected(parts)]
+        _check_rejects(rejects, len(data_set.tracks) + len(data_set.rejects), max_rejects)
+        _join(data_set, parts, rejects, folder_of_parts / "corpus")
+        (folder_of_parts / "corpus").rename(target)
+        shutil.rmtree(folder_of_parts)
     corpus = Corpus.open(target)
     found = corpus.manifest.counts
     return Prepared(
@@ -70,22 +87,55 @@ def prepare(
     )
 
 
-def decode_part(parts: Path, longer_than_s: float, track: SourceTrack) -> None:
+def _left_out(data_set: DataSet) -> str:
+    told = [f"{count} {rule}" for rule, count in data_set.excluded.items()]
+    return ", ".join([*told, f"{len(data_set.rejects)} cannot be used"])
+
+
+def _decode(parts: list[Part], longer_than_s: float, spread: Spread, report: Report | None) -> None:
+    """What is not decoded yet, and what could not be: its file may be another one by now."""
+    for part in parts:
+        if part.outcome.exists() and "rejected" in part.read():
+            part.outcome.unlink()
+    waiting = [part for part in parts if not part.outcome.exists()]
+    done = len(parts) - len(waiting)
+    for more, _ in enumerate(spread(partial(decode_part, longer_than_s), waiting), 1):
+        if report is not None:
+            report(done + more, len(parts))
+
+
+def decode_part(longer_than_s: float, part: Part) -> None:
     """Leaves a track's samples, then its outcome, which says that they are complete."""
-    outcome = {"id": track.id}
+    outcome = {"id": part.track.id}
     try:
-        waveform = decoded(track, longer_than_s=longer_than_s)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            waveform = decoded(part.track, longer_than_s=longer_than_s)
     except UnusableError as error:
         outcome |= {"rejected": str(error)}
     except ExcludedError as error:
         outcome |= {"excluded": str(error)}
     else:
-        with _samples_file(parts, track).open("wb") as file:
+        outcome |= {"damaged": "; ".join(str(warning.message) for warning in caught)} if caught else {}
+        with part.samples.open("wb") as file:
             np.save(file, waveform)
-    path = _outcome_file(parts, track)
-    unfinished = path.with_suffix(".unfinished")
+    unfinished = part.outcome.with_suffix(".unfinished")
     unfinished.write_text(json.dumps(outcome), encoding="utf-8")
-    unfinished.replace(path)
+    unfinished.replace(part.outcome)
+
+
+@contextmanager
+def _alone(parts: Path) -> Iterator[None]:
+    """No other preparation is at work on these parts; what one left that was killed while it joined them goes."""
+    parts.mkdir(parents=True, exist_ok=True)
+    with (parts / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another preparation is at work on {parts}: wait for it") from None
+        for left in parts.glob("corpus*"):
+            shutil.rmtree(left)
+        yield
 
 
 def _claim(parts: Path, data_set: DataSet) -> None:
@@ -107,8 +157,8 @@ def _distinct(tracks: Iterable[SourceTrack]) -> tuple[list[SourceTrack], list[tu
     return [track for track in tracks if counts[track.id] == 1], repeated
 
 
-def _rejected(parts: Path, tracks: Iterable[SourceTrack]) -> list[tuple[str, str]]:
-    outcomes = (_outcome(parts, track) for track in tracks)
+def _rejected(parts: Iterable[Part]) -> list[tuple[str, str]]:
+    outcomes = (part.read() for part in parts)
     return [(outcome["id"], outcome["rejected"]) for outcome in outcomes if "rejected" in outcome]
 
 
@@ -123,10 +173,10 @@ def _check_rejects(rejects: list[tuple[str, str]], num_tracks: int, most: float)
         )
 
 
-def _join(
-    data_set: DataSet, tracks: list[SourceTrack], rejects: list[tuple[str, str]], parts: Path, target: Path
-) -> None:
+def _join(data_set: DataSet, parts: list[Part], rejects: list[tuple[str, str]], target: Path) -> None:
+    damaged = {part.track.id: part.read()["damaged"].split(": ", 1)[1] for part in parts if "damaged" in part.read()}
     recipe = {**data_set.recipe, "longer_than_s": data_set.longer_than_s, "published": dict(data_set.expected)}
+    recipe |= {"damaged": damaged} if damaged else {}
     names = {"name": data_set.name, "kind": data_set.kind, "stems": data_set.stems, "classes": data_set.classes}
     with CorpusWriter(target, **names, recipe=recipe) as writer:
         for reason, count in data_set.excluded.items():
@@ -134,27 +184,26 @@ def _join(
                 writer.exclude(reason)
         for track, reason in rejects:
             writer.reject(track, reason)
-        for track in tracks:
-            outcome = _outcome(parts, track)
+        for part in parts:
+            outcome, track = part.read(), part.track
             if "excluded" in outcome:
                 writer.exclude(outcome["excluded"])
             elif "rejected" not in outcome:
-                samples = np.load(_samples_file(parts, track), mmap_mode="r", allow_pickle=False)
+                samples = np.load(part.samples, mmap_mode="r", allow_pickle=False)
                 writer.add(track.id, samples, split=track.split, labels=track.labels, **track.columns)
 
 
-def _name(track: SourceTrack) -> str:
-    """A file name for any id."""
-    return hashlib.sha256(track.id.encode()).hexdigest()[:32]
+def _part(folder: Path, track: SourceTrack) -> Part:
+    """A file that has changed since, or another one under the same id, is another part."""
+    key = [track.id, [[str(path), stream, *_state(path)] for path, stream in track.audio.values()]]
+    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+    return Part(track=track, samples=folder / f"{name}.npy", outcome=folder / f"{name}.json")
 
 
-def _samples_file(parts: Path, track: SourceTrack) -> Path:
-    return parts / f"{_name(track)}.npy"
-
-
-def _outcome_file(parts: Path, track: SourceTrack) -> Path:
-    return parts / f"{_name(track)}.json"
-
-
-def _outcome(parts: Path, track: SourceTrack) -> dict[str, str]:
-    return json.loads(_outcome_file(parts, track).read_text(encoding="utf-8"))
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of a file, as far as there is one."""
+    try:
+        found = path.stat()
+    except OSError:
+        return (-1, 0)
+    return found.st_size, found.st_mtime_ns

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -10,7 +11,7 @@ from components.corpora.generated.config import GeneratedConfig, Kind
 from study.corpora import open_corpora
 from study.design import Study, from_random
 from study.display import told_of_corpora
-from study.options import Options, corpora_folder
+from study.options import SiteOptions, corpora_folder
 from study.site import Site, default_storage
 from study.store import Store
 from study.trial import Trial
@@ -31,14 +32,14 @@ class Preset:
     imagenet: bool = False
 
 
-def preset_of(presets: Mapping[str, Preset], options: Options) -> Preset:
+def preset_of(presets: Mapping[str, Preset], options: SiteOptions) -> Preset:
     """The one that is asked for; ValueError for a name that there is not."""
     if options.preset not in presets:
         raise ValueError(f"--preset {options.preset!r} does not exist; there are: {', '.join(presets)}")
     return presets[options.preset]
 
 
-def startable(study: Study, preset: Preset, options: Options, say: Callable[[str], None]) -> Study:
+def startable(study: Study, preset: Preset, options: SiteOptions, say: Callable[[str], None]) -> Study:
     """In a size that ImageNet weights do not exist in, backends start at random, unless a file of them is given."""
     if preset.imagenet or options.imagenet_weights:
         return study
@@ -56,7 +57,9 @@ class Setting:
         OSError: the storage is not writable, or a corpus is not there.
     """
 
-    def __init__(self, trials: Sequence[Trial], name: str, preset: Preset, options: Options, console: Console) -> None:
+    def __init__(
+        self, trials: Sequence[Trial], name: str, preset: Preset, options: SiteOptions, console: Console
+    ) -> None:
         self._trials, self._preset, self._options, self._console = trials, preset, options, console
         check_place(options.imagenet_weights, wanted=bool(self._from_imagenet))
         self.store = Store(options.storage or default_storage(name))
@@ -77,8 +80,9 @@ class Setting:
         if not names:
             return recipe
         backends = [entry.network for name, entry in recipe.backends.items() if name in names]
-        add = weights_to_plan_with if self._options.plan else add_weights
-        return replace(recipe, weights=add(self.store, self._options.imagenet_weights, backends))
+        place, say = self._options.imagenet_weights, partial(self._console.print, highlight=False, soft_wrap=True)
+        add = partial(weights_to_plan_with, say=say) if self._options.plan else add_weights
+        return replace(recipe, weights=add(self.store, place, backends))
 
     def _open_corpora(self) -> Corpora:
         tasks: list[Kind] = [trial.task for trial in self._trials]

@@ -1,6 +1,6 @@
 """Weights that were trained elsewhere: from a file or the hub into the store, where every worker finds them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from components.backend import BackendConfig
@@ -32,11 +32,14 @@ def add_weights(store: Store, place: str, backends: Iterable[BackendConfig]) -> 
     return Weights(name=name, sha256=store.add_input(data))
 
 
-def weights_to_plan_with(store: Store, place: str, backends: Iterable[BackendConfig]) -> Weights:
+def weights_to_plan_with(
+    store: Store, place: str, backends: Iterable[BackendConfig], say: Callable[[str], None]
+) -> Weights:
     """Those that `add_weights` gives or, where the hub is out of reach, ones that no stage was trained from."""
     try:
         return add_weights(store, place, backends)
     except ValueError:
         if place:
             raise
+        say(f"{HUB_NAME} is out of reach: stages that start from it are planned as new, whether or not they are done")
         return Weights(name=HUB_NAME, sha256="not fetched")

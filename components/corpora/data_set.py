@@ -1,7 +1,7 @@
 """A data set as people download it: its tracks, where their audio lies, and what its rules leave out."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,9 +55,18 @@ class DataSet:
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
+NO_METADATA = "not in the metadata"
+
+
+def files_beside(folder: Path, listed: Set[Path], pattern: str = "*/*.mp3") -> list[Path]:
+    """Audio files below the folder that no row of the metadata names, sorted."""
+    return sorted(path for path in folder.glob(pattern) if path not in listed)
+
+
 def existing(folder: str | Path, *names: str) -> list[Path]:
     """Files of a data set; FileNotFoundError names the first that is missing, and what the folder should be."""
-    root = Path(folder).expanduser()
+    # Absolute, since whoever decodes may work in another folder.
+    root = Path(folder).expanduser().absolute()
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is no folder")
     for name in names:

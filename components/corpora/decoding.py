@@ -1,6 +1,5 @@
 """From a track's files to the samples of a corpus, or the reason why not."""
 
-import warnings
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,7 +25,7 @@ class ExcludedError(Exception):
 
 
 def decoded(track: SourceTrack, *, longer_than_s: float = 0.0) -> Int16[np.ndarray, "sample stem"]:
-    """The track's stems at 16 kHz, mono, equally long.
+    """The track's stems at 16 kHz, mono, equally long; a warning tells of packets that were damaged.
 
     Raises:
         UnusableError: a file that is missing, cannot be decoded, is damaged or truncated, or stems of unlike lengths.
@@ -40,15 +39,15 @@ def decoded(track: SourceTrack, *, longer_than_s: float = 0.0) -> Int16[np.ndarr
         raise UnusableError(f"shorter than {SHORTEST_S:g} s")
     if shortest <= longer_than_s * SAMPLE_RATE:
         raise ExcludedError(f"not longer than {longer_than_s:g} s")
-    return np.stack([to_int16(stem[:shortest]) for stem in stems], axis=1)
+    try:
+        return np.stack([to_int16(stem[:shortest]) for stem in stems], axis=1)
+    except ValueError as error:
+        raise UnusableError(str(error)) from None
 
 
 def _decoded(stream: AudioStream) -> np.ndarray:
     try:
-        with warnings.catch_warnings():
-            # What decode leaves out of a damaged file with a warning is found by its length.
-            warnings.simplefilter("ignore")
-            waveform = decode(stream.path, stream=stream.stream)
+        waveform = decode(stream.path, stream=stream.stream)
         declared_s = declared(stream.path, stream.stream)
     except FileNotFoundError:
         raise UnusableError("no such file") from None
@@ -61,14 +60,31 @@ def _decoded(stream: AudioStream) -> np.ndarray:
 
 
 def declared(path: str | Path, stream: int = 0) -> float:
-    """Seconds that a file's header declares for an audio stream; 0 where it declares nothing."""
+    """Seconds that a file's header declares for an audio stream; 0 where it declares nothing.
+
+    Raw streams, and MP3 without a frame that counts the others, say nothing: FFmpeg would guess from the bit rate.
+    """
     with av.open(str(path)) as container:
+        if container.format.name == "aac" or (container.format.name == "mp3" and not _counts_frames(Path(path))):
+            return 0.0
         audio = container.streams.audio[stream]
         if audio.duration is not None and audio.time_base is not None:
             seconds = float(audio.duration * Fraction(audio.time_base))
         else:
             seconds = float(container.duration or 0) / av.time_base
     return seconds * _declared_share(Path(path))
+
+
+def _counts_frames(path: Path) -> bool:
+    """Whether an MP3's first frame tells how many there are, as most encoders have it."""
+    with path.open("rb") as file:
+        head = file.read(10)
+        if head[:3] == b"ID3":  # its size: four times seven bits
+            file.seek(10 + sum((byte & 127) << 7 * place for place, byte in enumerate(reversed(head[6:10]))))
+        else:
+            file.seek(0)
+        frame = file.read(2048)
+    return any(mark in frame for mark in (b"Xing", b"Info", b"VBRI"))
 
 
 def _declared_share(path: Path) -> float:
@@ -78,5 +94,5 @@ def _declared_share(path: Path) -> float:
     if head[:4] != b"RIFF":
         return 1.0
     size, declared_size = path.stat().st_size, int.from_bytes(head[4:], "little") + 8
-    # A file that was written as a stream declares nothing, or everything.
-    return declared_size / size if size < declared_size < 0xFFFFFFFF else 1.0
+    # A file that was written as a stream declares nothing, or as much as there can be.
+    return declared_size / size if size < declared_size < 0x7FFFF000 else 1.0

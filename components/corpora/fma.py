@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal
 
-from components.corpora.data_set import AudioStream, DataSet, SourceTrack, existing
+from components.corpora.data_set import NO_METADATA, AudioStream, DataSet, SourceTrack, existing, files_beside
 
 Subset = Literal["medium", "small"]
 METADATA = "fma_metadata/tracks.csv"
@@ -39,7 +39,10 @@ def fma(source: str | Path, subset: Subset = "medium") -> DataSet:
     classes = GENRES if subset == "medium" else SMALL_GENRES
     subsets = ("small", "medium") if subset == "medium" else ("small",)
     excluded, rejects, tracks = Counter(), [], []
-    for number, split, of_subset, genre in _rows(metadata):
+    rows = _rows(metadata)
+    listed = {_file(audio, number) for number, *_ in rows}
+    rejects += [(path.stem, NO_METADATA) for path in files_beside(audio, listed)]
+    for number, split, of_subset, genre in rows:
         if of_subset not in subsets:
             excluded[f"not in fma_{subset}"] += 1
         elif number in UNREADABLE:
@@ -49,8 +52,7 @@ def fma(source: str | Path, subset: Subset = "medium") -> DataSet:
         elif genre not in classes or split not in _SPLITS:
             raise ValueError(f"{metadata}: track {number} has the genre {genre!r} and the split {split!r}")
         else:
-            path = audio / f"{number:06d}"[:3] / f"{number:06d}.mp3"
-            stream = {"mixture": AudioStream(path)}
+            stream = {"mixture": AudioStream(_file(audio, number))}
             tracks.append(SourceTrack(id=f"{number:06d}", audio=stream, split=_SPLITS[split], labels=(genre,)))
     return DataSet(
         name=f"fma-{subset}",
@@ -64,8 +66,13 @@ def fma(source: str | Path, subset: Subset = "medium") -> DataSet:
     )
 
 
+def _file(audio: Path, number: int) -> Path:
+    return audio / f"{number:06d}"[:3] / f"{number:06d}.mp3"
+
+
 def _rows(path: Path) -> list[tuple[int, str, str, str]]:
     """(id, split, subset, genre) of each track; the header has two rows, and a third one names the index."""
+    csv.field_size_limit(2**30)  # some artists tell long stories
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file)
         header = list(zip(next(reader, []), next(reader, []), strict=False))
@@ -75,4 +82,7 @@ def _rows(path: Path) -> list[tuple[int, str, str, str]]:
         places = [header.index(column) for column in _COLUMNS]
         rows = [row for row in reader if row and row[0].isdigit()]
     split, subset, genre = places
+    for row in rows:
+        if len(row) != len(header):
+            raise ValueError(f"{path}: track {row[0]} has {len(row)} columns of {len(header)}; is the file complete?")
     return [(int(row[0]), row[split], row[subset], row[genre]) for row in rows]

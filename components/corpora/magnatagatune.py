@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal
 
-from components.corpora.data_set import AudioStream, DataSet, SourceTrack, existing
+from components.corpora.data_set import NO_METADATA, AudioStream, DataSet, SourceTrack, existing, files_beside
 
 Split = Literal["pub", "folder"]
 ANNOTATIONS = "annotations_final.csv"
@@ -40,9 +40,13 @@ def magnatagatune(source: str | Path, split: Split = "pub", own_split: str | Pat
         ValueError: annotations without a column that is needed, or an unknown folder or split.
     """
     (path,) = existing(source, ANNOTATIONS)
-    own = None if own_split is None else read_split(own_split)
+    own = None if own_split is None else read_split(Path(own_split).expanduser())
     excluded, rejects, tracks = Counter(), [], []
-    for row in _rows(path):
+    rows = _rows(path)
+    rejects += [(clip, NO_METADATA) for clip in (own or {}) if clip not in {row["clip_id"] for row in rows}]
+    listed = {path.parent / row["mp3_path"] for row in rows}
+    rejects += [(str(file.relative_to(path.parent)), NO_METADATA) for file in files_beside(path.parent, listed)]
+    for row in rows:
         clip, tags = row["clip_id"], tuple(tag for tag in TOP_50 if row[tag] == "1")
         if clip in CORRUPT:
             rejects.append((clip, "known to be corrupt"))
@@ -92,7 +96,11 @@ def _rows(path: Path) -> list[dict[str, str]]:
             raise ValueError(
                 f"{path} has no column {missing[0]!r}; needed: clip_id, the tags and mp3_path, tabs between"
             )
-        return list(reader)
+        rows = list(reader)
+    for number, row in enumerate(rows, 2):
+        if None in row.values() or not row["clip_id"].isdigit():
+            raise ValueError(f"{path}, line {number}: it is cut off, or its clip_id {row['clip_id']!r} is no number")
+    return rows
 
 
 def _split_of(mp3_path: str) -> str:

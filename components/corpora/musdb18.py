@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from components.corpora.data_set import AudioStream, DataSet, SourceTrack, existing
+from components.corpora.data_set import AudioStream, DataSet, SourceTrack, existing, files_beside
 
 STEMS = ("mixture", "drums", "bass", "other", "vocals")
 EXPECTED = {"train": 86, "validation": 14, "test": 50}
@@ -26,6 +26,8 @@ def musdb18(source: str | Path, *, hq: bool = False) -> DataSet:
     facts = _facts()
     tracks, rejects = [], []
     for folder in existing(source, "train", "test"):
+        beside = [] if hq else files_beside(folder, set(folder.glob(f"*{_SUFFIX}")), "*.mp4")
+        rejects += [(path.name, f"no {_SUFFIX}") for path in beside]
         for place in sorted(folder.iterdir() if hq else folder.glob(f"*{_SUFFIX}")):
             if hq and not place.is_dir():
                 continue
@@ -38,6 +40,13 @@ def musdb18(source: str | Path, *, hq: bool = False) -> DataSet:
             else:
                 split = "validation" if is_held_out else folder.name
                 tracks.append(SourceTrack(id=name, audio=audio, split=split))
+    if not tracks and not rejects:
+        other = (
+            "no folder of a song; are these .stem.mp4 files? Then without --hq"
+            if hq
+            else (f"no *{_SUFFIX}; is this the release of wav files? Then with --hq")
+        )
+        raise FileNotFoundError(f"{source}: train and test hold {other}")
     return DataSet(
         name="musdb18-hq" if hq else "musdb18",
         kind="separation",

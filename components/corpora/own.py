@@ -24,8 +24,13 @@ def own(source: str | Path, table: str | Path, kind: Literal["tagging", "genre"]
         ValueError: another column, or a row that does not fit, with its number.
     """
     existing(source)
-    root, path = Path(source).expanduser(), Path(table).expanduser()
+    root, path = Path(source).expanduser().absolute(), Path(table).expanduser()
     tracks = [_track(root, path, number, row) for number, row in enumerate(_rows(path), 1)]
+    for number, track in enumerate(tracks, 1):
+        if kind == "genre" and len(track.labels) != 1:
+            raise ValueError(f"{path}, row {number}: labels are {track.labels}; a genre corpus takes exactly one")
+    if not any(track.labels for track in tracks):
+        raise ValueError(f"{path} has {len(tracks)} rows and no label")
     return DataSet(
         name=root.resolve().name,
         kind=kind,
@@ -38,14 +43,10 @@ def own(source: str | Path, table: str | Path, kind: Literal["tagging", "genre"]
 def _rows(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; give a CSV or Parquet table with the columns {', '.join(NEEDED)}")
-    if path.suffix == ".parquet":
-        table = pq.read_table(path)
-    else:
-        # As text: an id of 007 stays one.
-        names = path.open(encoding="utf-8-sig").readline().rstrip("\r\n").split(",")
-        types = {name.strip('"'): pa.string() for name in names}
-        options = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=False)
-        table = pyarrow.csv.read_csv(path, convert_options=options)
+    try:
+        table = pq.read_table(path) if path.suffix == ".parquet" else _csv(path)
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
     unknown = [name for name in table.column_names if name not in (*NEEDED, *OPTIONAL)]
     missing = [name for name in NEEDED if name not in table.column_names]
     if unknown or missing:
@@ -53,12 +54,21 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return table.to_pylist()
 
 
+def _csv(path: Path) -> pa.Table:
+    """Every column as text: an id of 007 stays one."""
+    with path.open(encoding="utf-8-sig") as file:
+        names = file.readline().rstrip("\r\n").split(",")
+    types = {name.strip('"'): pa.string() for name in names}
+    options = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=False)
+    return pyarrow.csv.read_csv(path, convert_options=options)
+
+
 def _track(root: Path, table: Path, number: int, row: dict[str, Any]) -> SourceTrack:
     if not row["path"] or row["split"] not in ("train", "validation", "test"):
         raise ValueError(f"{table}, row {number}: path is {row['path']!r} and split {row['split']!r}")
-    given = row["labels"].split(";") if isinstance(row["labels"], str) else row["labels"] or []
-    labels = tuple(dict.fromkeys(label.strip() for label in given if label.strip()))
-    name = row.get("id") or str(Path(row["path"]).with_suffix(""))
-    return SourceTrack(
-        id=str(name), audio={"mixture": AudioStream(root / row["path"])}, split=row["split"], labels=labels
-    )
+    given = row["labels"] if isinstance(row["labels"], list) else str(row["labels"] or "").split(";")
+    labels = tuple(dict.fromkeys(str(label).strip() for label in given if label is not None and str(label).strip()))
+    named = row.get("id") not in (None, "")
+    name = str(row["id"]) if named else str(Path(str(row["path"])).with_suffix(""))
+    audio = {"mixture": AudioStream(root / str(row["path"]))}
+    return SourceTrack(id=name, audio=audio, split=row["split"], labels=labels)

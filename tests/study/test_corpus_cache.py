@@ -11,7 +11,7 @@ from toy_command import command
 from toy_study import Bench, recipe, write_corpora
 
 from components.corpus import Corpus
-from components.corpus_format import WAVEFORM_FILE
+from components.corpus_format import MANIFEST_FILE, WAVEFORM_FILE
 from study import corpus_cache
 from study.corpora import open_corpora
 from study.corpus_cache import at_hand
@@ -80,6 +80,22 @@ def test_a_copy_that_does_not_fit_its_digest_is_refused(tmp_path):
 def test_what_is_no_corpus_is_refused(tmp_path, address, cache, error, message):
     with pytest.raises(error, match=message):
         at_hand(address, cache and str(tmp_path / cache))
+
+
+@pytest.mark.parametrize("harm", ["shortened", "removed", "named otherwise"])
+def test_a_copy_that_was_harmed_is_made_anew(folders, tmp_path, harm):
+    cache = str(tmp_path / "cache")
+    copy = at_hand(str(folders["tagging"]), cache)
+    if harm == "removed":
+        (copy / WAVEFORM_FILE).unlink()
+    elif harm == "shortened":
+        (copy / WAVEFORM_FILE).write_bytes(b"short")
+    else:
+        manifest = copy / MANIFEST_FILE
+        manifest.write_text(manifest.read_text().replace("toy-tagging", "another"))
+    assert at_hand(str(folders["tagging"]), cache) == copy
+    Corpus.open(copy).verify()
+    assert Corpus.open(copy).name == "toy-tagging"
 
 
 def test_a_machine_names_its_own_disk(folders, tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Preparing: every track becomes part of the corpus or has its reason, and what was killed goes on where it was."""
 
+import shutil
+import warnings
 import wave
 from collections import Counter
 from dataclasses import replace
@@ -101,7 +103,7 @@ def test_a_killed_preparation_goes_on_and_ends_with_the_same_corpus(songs, tmp_p
 
     def watched(function, items):
         for item in items:
-            decoded_now.append(item.id)
+            decoded_now.append(item.track.id)
             yield function(item)
 
     again = prepare(songs, tmp_path / "again", spread=watched, max_rejects=0.5)
@@ -113,8 +115,9 @@ def test_a_killed_preparation_goes_on_and_ends_with_the_same_corpus(songs, tmp_p
 def test_a_part_that_was_torn_is_decoded_again(songs, tmp_path, monkeypatch):
     """Killed between the samples and the outcome that says they are complete."""
     parts = tmp_path / "corpus.parts"
+    parts.mkdir()
     preparing._claim(parts, songs)
-    preparing._samples_file(parts, songs.tracks[0]).write_bytes(b"half")
+    preparing._part(parts, songs.tracks[0]).samples.write_bytes(b"half")
     prepared = prepare(songs, tmp_path / "corpus", spread=one_by_one, max_rejects=0.5)
     assert "song 0" in prepared.corpus.tracks["id"]
 
@@ -127,11 +130,65 @@ def test_more_rejects_than_allowed_are_an_error_that_names_them_and_keeps_the_wo
     decoded_now: list[str] = []
 
     def watched(function, items):
-        decoded_now.extend(item.id for item in items)
-        yield from ()
+        for item in items:
+            decoded_now.append(item.track.id)
+            yield function(item)
 
     prepare(songs, tmp_path / "corpus", spread=watched, max_rejects=0.4)
-    assert decoded_now == []
+    # Only what could not be used is tried again: its file may be another one by now.
+    assert decoded_now == ["song 2"]
+
+
+def test_a_file_that_was_mended_or_changed_is_decoded_again(songs, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "songs")
+    mine = replace(
+        songs,
+        tracks=[
+            replace(t, audio={"mixture": AudioStream(tmp_path / "songs" / t.audio["mixture"].path.name)})
+            for t in songs.tracks
+        ],
+    )
+    with pytest.raises(ValueError, match="more than --max-rejects"):
+        prepare(mine, tmp_path / "corpus", spread=one_by_one)
+    shutil.copy(folder / "4.wav", tmp_path / "songs" / "2.wav")
+    shutil.copy(folder / "3.wav", tmp_path / "songs" / "0.wav")
+    corpus = prepare(mine, tmp_path / "corpus", spread=one_by_one, max_rejects=0.4).corpus
+    assert corpus.tracks["id"].tolist() == ["song 0", "song 2", "song 3", "song 4"]
+    sounds = [corpus.gather(np.array([n]), np.array([0]), 16_000)[0, 0].numpy() for n in range(4)]
+    assert np.array_equal(sounds[0], sounds[2]) and np.array_equal(sounds[1], sounds[3])
+
+
+def test_damage_is_written_down(songs, tmp_path, monkeypatch):
+    def damaged(track, **rules):
+        if track.id == "song 0":
+            warnings.warn("/some/where.mp3: damaged packets, silent now: 2", stacklevel=1)
+        return decoded(track, **rules)
+
+    monkeypatch.setattr(preparing, "decoded", damaged)
+    manifest = prepare(songs, tmp_path / "corpus", spread=one_by_one, max_rejects=0.5).corpus.manifest
+    assert manifest.recipe["damaged"] == {"song 0": "damaged packets, silent now: 2"}
+
+
+def test_two_preparations_at_once_do_not_disturb_each_other(songs, tmp_path):
+    def meanwhile(function, items):
+        with pytest.raises(ValueError, match=r"another preparation is at work on .*corpus\.parts"):
+            prepare(songs, tmp_path / "corpus", spread=one_by_one, max_rejects=0.5)
+        yield from map(function, items)
+
+    prepare(songs, tmp_path / "corpus", spread=meanwhile, max_rejects=0.5)
+
+
+def test_what_was_killed_while_joining_leaves_nothing(songs, tmp_path):
+    parts = tmp_path / "corpus.parts"
+    (parts / "corpus.partial-12345678").mkdir(parents=True)
+    prepare(songs, tmp_path / "corpus", spread=one_by_one, max_rejects=0.5)
+    assert {path.name for path in tmp_path.iterdir()} == {"corpus"}
+
+
+def test_a_data_set_without_tracks_says_what_was_left_out(songs, tmp_path):
+    with pytest.raises(ValueError, match="songs: no track is left; 7 no tag, 1 cannot be used"):
+        prepare(replace(songs, tracks=[]), tmp_path / "corpus", spread=one_by_one)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ids_that_stand_twice_are_rejected(songs, tmp_path):
@@ -147,6 +204,7 @@ def test_what_is_there_is_never_overwritten(songs, tmp_path):
 
 
 def test_parts_of_another_data_set_are_refused(songs, tmp_path):
+    (tmp_path / "corpus.parts").mkdir()
     preparing._claim(tmp_path / "corpus.parts", replace(songs, recipe={"split": "another"}))
     with pytest.raises(ValueError, match=r"corpus\.parts holds parts of another data set"):
         prepare(songs, tmp_path / "corpus", spread=one_by_one)
