@@ -120,6 +120,10 @@ class Attempt:
         content = self._outcome("failed", error=text, trace=trace)
         self.store.storage.write(self._path(RESULT), content)
 
+    def prune(self, epochs: list[dict[str, Any]]) -> None:
+        """Writes down that the attempt was given up early, after these epochs."""
+        self.store.storage.write(self._path(RESULT), self._outcome("pruned", result=StageResult(epochs=epochs)))
+
     def _outcome(
         self,
         outcome: str,

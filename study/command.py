@@ -1,8 +1,6 @@
 """The command behind an experiment: from options to a trained study, its tables and an exit code."""
 
-import signal
 import sys
-import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -14,12 +12,13 @@ import tyro
 from rich.console import Console
 
 from study import answer, plan
+from study.conducting import conduct
 from study.design import PlannedRun, Study
-from study.display import duration, shown, terminal
+from study.display import duration, terminal
 from study.options import Options
 from study.progress import Progress
-from study.provenance import source_facts
 from study.records import Records, Run
+from study.search.chosen import read_chosen
 from study.setting import Preset, Setting, preset_of, startable
 from study.stage import StageGraph
 
@@ -73,12 +72,15 @@ class Command:
     def __init__(self, study: Study, presets: Mapping[str, Preset], options: Options, console: Console) -> None:
         preset = preset_of(presets, options)
         seeds = study.seeds if options.seeds is None else range(options.seeds)
-        study = replace(study, name=f"{study.name}-{options.preset}", seeds=tuple(seeds))
+        self.chosen = read_chosen(options.hyperparameters) if options.hyperparameters else None
+        tuned = f"-tuned-{self.chosen.digest[:8]}" if self.chosen else ""
+        study = replace(study, name=f"{study.name}-{options.preset}{tuned}", seeds=tuple(seeds))
         self.options, self.console = options, console
         self.study = startable(study, preset, options, self._say)
         self.setting = Setting([arm.trial for arm in self.study.arms], self.study.name, preset, options, console)
         self.store, self.corpora, self.site = self.setting.store, self.setting.corpora, self.setting.site
-        self.runs = self.study.runs(self.setting.recipe, self.corpora)
+        values = self.chosen.of_arms([arm.name for arm in self.study.arms]) if self.chosen else {}
+        self.runs = self.study.runs(self.setting.recipe, self.corpora, values)
         self.graph = StageGraph(run.final_stage for run in self.runs)
         plan.check(self.graph, self.store, replace(self.site, corpora=self.corpora.folders))
 
@@ -104,6 +106,8 @@ class Command:
         records.read("runs")
         self._say(plan.headline(self.study, self.runs, self.graph))
         self._say(f"storage {self._place}   logs {self._place}/logs   {self.setting.recipe.arithmetic}")
+        for line in self.chosen.told(self.options.preset, self.corpora) if self.chosen else ():
+            self._say(line)
         records.write_study(self._description(groups))
         records.write_runs(self._run_records())
         progress = self._train(records)
@@ -130,23 +134,14 @@ class Command:
         if len(done) == len(self.graph):
             self._say(f"Nothing to train: {len(done)} of {len(self.graph)} stages are done.")
             return progress
-        from study import cluster
-        from study.scheduler import StageSearcher, schedule
-
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with cluster.connected(self.site) as scratch:
-            limit = partial(cluster.limit, self.site)
-            cluster.check_fits(self.graph, self.site, limit())
-            searcher = StageSearcher(
-                graph=self.graph,
-                store=self.store,
-                site=self.site,
-                progress=progress,
-                limit=limit,
-                present=cluster.present,
-            )
-            with self._live_page(progress, records), shown(progress, self.console):
-                schedule(searcher, site=self.site, command=uuid.uuid4().hex[:12], facts=source_facts(), scratch=scratch)
+        conduct(
+            self.graph,
+            store=self.store,
+            site=self.site,
+            progress=progress,
+            console=self.console,
+            around=self._live_page(progress, records),
+        )
         return progress
 
     def _live_page(self, progress: Progress, records: Records) -> AbstractContextManager[Any]:
@@ -246,4 +241,5 @@ class Command:
             "comparisons": self.study.comparisons,
             "groups": {name: list(tags) for name, tags in groups.items()},
             "corpora": corpora,
+            "hyperparameters": self.chosen.content if self.chosen else {},
         }

@@ -48,8 +48,8 @@ def attempt_tables(store: Store, identity: str, attempt: str) -> dict[str, pa.Ta
 
 
 def _state(outcome: str, attempt: str, done: Done | None) -> str:
-    if outcome == "failed":
-        return "failed"
+    if outcome in ("failed", "pruned"):
+        return outcome
     return "done" if done is not None and done.attempt == attempt else "superseded"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from components.adapters import ALL_POINTS, without
 from components.probe import Feature
+from study.search.hyperparameters import Hyperparameters, tuned
 from study.stage import Stage
 from study.trial import Source, Trial, bare_trial, probe_trial
 from study.unfold import Corpora, Recipe, unfold
@@ -166,10 +167,16 @@ class Study:
             found |= {pair: None for pair in pairs if (pair[1], pair[0], pair[2]) not in found}
         return list(found)
 
-    def runs(self, recipe: Recipe, corpora: Corpora) -> list[PlannedRun]:
-        """Every arm with every seed, seed by seed."""
+    def runs(
+        self, recipe: Recipe, corpora: Corpora, values: Mapping[str, Hyperparameters] | None = None
+    ) -> list[PlannedRun]:
+        """Every arm with every seed, seed by seed; `values` are arms' own for their last stage."""
+        recipes = {
+            arm.name: tuned(recipe, arm.trial, values[arm.name]) if values and arm.name in values else recipe
+            for arm in self.arms
+        }
         return [
-            PlannedRun(arm=arm, seed=seed, final_stage=unfold(arm.trial, seed, recipe, corpora))
+            PlannedRun(arm=arm, seed=seed, final_stage=unfold(arm.trial, seed, recipes[arm.name], corpora))
             for seed in self.seeds
             for arm in self.arms
         ]

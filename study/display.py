@@ -71,7 +71,7 @@ def render(progress: Progress) -> Group:
 def counts(progress: Progress) -> str:
     """For example "9 done · 2 running · 7 waiting · about 3 min left"."""
     count = progress.count()
-    states = ("done", "running", "waiting", "failed", "skipped")
+    states = ("done", "running", "waiting", "pruned", "failed", "skipped")
     parts = [f"{count[state]} {state}" for state in states if count[state] or state in ("done", "running", "waiting")]
     left = progress.seconds_left()
     return " · ".join(parts + ([] if left is None else [f"about {duration(left)} left"]))

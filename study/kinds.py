@@ -3,6 +3,7 @@
     separation      a separator, from remixed songs
     classification  a bare backend on the target task
     finetuning      U-Net, adapters and backend together on the target task
+    test            scores on the test split of what one of the two before has trained without looking at it
     probe           (probing.py) a linear model on what a separator hears
 
 Raise a kind's version whenever its results change; the tests pin the losses of a small run of each beside it.
@@ -36,6 +37,8 @@ from study.stage import StageKind, StageResult, StageRun
 
 _log = logging.getLogger("study.stage")
 
+Scored = Literal["test", "validation"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class SeparationStage:
@@ -56,7 +59,10 @@ class SeparationStage:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationStage:
-    """Configuration of a bare backend's stage, which starts from `weights`, None: at random."""
+    """Configuration of a bare backend's stage, which starts from `weights`, None: at random.
+
+    `scored`: the split that its result tells of; on "validation" the test split is not looked at.
+    """
 
     seed: int
     classifier: ClassifierConfig
@@ -64,6 +70,7 @@ class ClassificationStage:
     training: TrainingConfig
     arithmetic: Arithmetic
     weights: Weights | None = field(default=None, metadata={"legacy": None})
+    scored: Scored = field(default="test", metadata={"legacy": "test"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +91,17 @@ class FinetuningStage:
     arithmetic: Arithmetic
     weights: Weights | None = field(default=None, metadata={"legacy": None})
     separator_seed: int | None = field(default=None, metadata={"legacy": None})
+    scored: Scored = field(default="test", metadata={"legacy": "test"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestStage:
+    """Configuration of a test of what was `trained`; `seed` is that one's."""
+
+    __test__ = False  # nothing for pytest
+
+    seed: int
+    trained: ClassificationStage | FinetuningStage
 
 
 def _separate(run: StageRun) -> StageResult:
@@ -175,9 +193,28 @@ def _train_classifier(network: Any, config: Any, run: StageRun, *, freeze_separa
     if freeze_separator and "separator" not in run.stage.parents:
         _calibrate(network, objective, config)
     training = _train(objective, config, run)
+    if config.scored == "validation":
+        found = _evaluated(objective.validate, objective, config, run)
+        return _result(training, {f"validation_{name}": value for name, value in found.items()})
+    return _result(training, *_tested(objective, config, run))
+
+
+def _test(run: StageRun) -> StageResult:
+    config = run.stage.config.trained
+    network = Classifier(config.classifier) if isinstance(config, ClassificationStage) else JointNetwork(config.joint)
+    load_strictly(network, weights_from_bytes(run.read("trained", WEIGHTS)))
+    objective = ClassificationObjective(placed(network, run), corpus_of(run), segments=config.segments)
+    metrics, tables = _tested(objective, config, run)
+    return StageResult(metrics=metrics, tables=tables)
+
+
+def _tested(
+    objective: ClassificationObjective, config: Any, run: StageRun
+) -> tuple[dict[str, float], dict[str, pa.Table]]:
+    """Metrics and tables of the test split."""
     scores = _evaluated(lambda: objective.evaluate("test"), objective, config, run)
     measured = objective.measure(scores, "test")
-    return _result(training, metrics_of(measured), score_tables(objective.corpus, scores, measured))
+    return metrics_of(measured), score_tables(objective.corpus, scores, measured)
 
 
 def _calibrate(network: JointNetwork, objective: ClassificationObjective, config: FinetuningStage) -> None:
@@ -217,7 +254,9 @@ def _train(objective: Any, config: Any, run: StageRun) -> Training:
 def _report_epoch(training: Training, monitor: str, run: StageRun) -> None:
     epoch = training.position.history[-1]
     _log.info(" ".join(f"{name} {value:.6g}" for name, value in epoch.items()))
-    progress = {"step": training.position.step, "num_steps": training.num_steps, "epoch": _row(epoch)}
+    history = [_row(epoch) for epoch in training.position.history]
+    progress = {"step": training.position.step, "num_steps": training.num_steps, "epoch": history[-1]}
+    progress["history"] = history
     run.report(progress | ({"metric": monitor, "value": epoch[monitor]} if monitor in epoch else {}))
 
 
@@ -248,3 +287,4 @@ def _result(training: Training, metrics: dict[str, float], tables: dict[str, pa.
 SEPARATION = StageKind(name="separation", version=1, run=_separate, check=_check_separation)
 CLASSIFICATION = StageKind(name="classification", version=2, run=_classify, check=_check_classification)
 FINETUNING = StageKind(name="finetuning", version=2, run=_finetune, check=_check_finetuning)
+TEST = StageKind(name="test", version=1, run=_test)

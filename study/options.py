@@ -10,19 +10,15 @@ from study.site import Resources, Site
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """Where and how a study runs. Running the same command again does what is missing and nothing else."""
+class SiteOptions:
+    """Where and how stages are trained, whatever they are for."""
 
     preset: str = "demo"
     """Sizes, schedules and corpora by name."""
     storage: str = ""
     """Folder or URI of the store. Default: $STUDY_STORAGE, else ~/studies/<study>."""
-    seeds: int | None = None
-    """Number of seeds, 0 to n-1. Default: the experiment's own."""
     plan: bool = False
-    """Print arms, stages and what would run, then stop. What stages are known by is made first: corpora, weights."""
-    explain: str = ""
-    """A run, as "arm/seed0": which of its stages are done, and what changed in the others. Then stop."""
+    """Print what would run, then stop. What stages are known by is made first: corpora, weights."""
     separation_corpus: str | None = None
     """Folder of a separation corpus or, with a cache, its address. Default: generated."""
     tagging_corpus: str | None = None
@@ -54,8 +50,6 @@ class Options:
     """At most so many stages run one after the other in the same processes, which saves their start."""
 
     def __post_init__(self) -> None:
-        if self.seeds is not None and self.seeds < 1:
-            raise ValueError(f"--seeds is {self.seeds}; give at least 1")
         if not self.checkpoint_every_s >= 0:
             raise ValueError(f"--checkpoint-every-s is {self.checkpoint_every_s}; give at least 0")
         for name in ("max_cpus", "max_gpus"):
@@ -91,6 +85,24 @@ class Options:
         if precision == "auto":
             precision = "bf16" if uses_gpu or _cpu_has_bf16() else "float32"
         return Arithmetic(precision=precision, batch_norm="synchronised" if uses_gpu else "local")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(SiteOptions):
+    """Where and how a study runs. Running the same command again does what is missing and nothing else."""
+
+    seeds: int | None = None
+    """Number of seeds, 0 to n-1. Default: the experiment's own."""
+    hyperparameters: str = ""
+    """File of a search's winner: its values for the last stage of all arms, or of each arm its own. Default: the
+    preset's."""
+    explain: str = ""
+    """A run, as "arm/seed0": which of its stages are done, and what changed in the others. Then stop."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.seeds is not None and self.seeds < 1:
+            raise ValueError(f"--seeds is {self.seeds}; give at least 1")
 
 
 def corpora_folder(storage: str) -> Path:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from study.stage import Stage, StageGraph
 
-State = Literal["waiting", "running", "done", "failed", "skipped"]
+State = Literal["waiting", "running", "done", "failed", "skipped", "pruned"]
 
 
 @dataclass

@@ -14,7 +14,12 @@ from study.record_schemas import SCHEMAS, unit_of
 from study.records import Records
 from study.store import Store
 
-_WIDE = {"runs": ("factors", "metrics"), "stages": ("metrics", "facts"), "epochs": ("metrics",)}
+_WIDE = {
+    "runs": ("factors", "metrics"),
+    "stages": ("metrics", "facts"),
+    "epochs": ("metrics",),
+    "trials": ("values", "numbers", "choices"),
+}
 # Neither files nor what this program holds in its variables; and no query can open them again.
 _CLOSED = ("python_enable_replacements = false", "enable_external_access = false", "lock_configuration = true")
 

@@ -20,7 +20,8 @@ def _schema(*fields: pa.Field) -> pa.Schema:
 
 
 SCHEMAS: dict[str, pa.Schema] = {
-    # One row per attempt that ended: "done" counts, "superseded" was completed after another, "failed" has an error.
+    # One row per attempt that ended: "done" counts, "superseded" was completed after another, "failed" has an error,
+    # "pruned" was given up early by a search.
     "stages": _schema(
         *_STAGE_KEY,
         pa.field("attempt_number", pa.int32()),
@@ -64,6 +65,20 @@ SCHEMAS: dict[str, pa.Schema] = {
         pa.field("roc_auc", pa.float64()),
         pa.field("pr_auc", pa.float64()),
     ),
+    # One row per trial of a search; none of them is a run, so that no effect is ever computed from them.
+    "trials": _schema(
+        pa.field("search", pa.string(), nullable=False),
+        pa.field("number", pa.int32(), nullable=False),
+        pa.field("arm", pa.string()),
+        pa.field("state", pa.string()),
+        pa.field("final_stage", pa.string()),
+        pa.field("values", pa.map_(pa.string(), pa.float64()), metadata={"of": "the validation split"}),
+        pa.field("numbers", pa.map_(pa.string(), pa.float64())),
+        pa.field("choices", pa.map_(pa.string(), pa.string())),
+        pa.field("reached", pa.float64(), metadata={"of": "the first objective at the last validation"}),
+        pa.field("epochs", pa.int32(), metadata={"unit": "trained"}),
+        _DURATION,
+    ),
     "runs": _schema(
         pa.field("study", pa.string(), nullable=False),
         pa.field("arm", pa.string(), nullable=False),
@@ -98,7 +113,7 @@ def unit_of(table: str, column: str) -> str:
     return next((unit for beginning, unit in _KEY_UNITS.items() if column.startswith(beginning)), "")
 
 
-STAGE_TABLES = [name for name in SCHEMAS if name != "runs"]
+STAGE_TABLES = [name for name in SCHEMAS if name not in ("runs", "trials")]
 
 
 def conform(table: pa.Table, schema: pa.Schema, name: str, *, may_lack: bool = False) -> pa.Table:

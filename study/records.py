@@ -2,6 +2,7 @@
 
     records/<table>/<stage>-<attempt>.parquet    every attempt that ended has one file in each of the four stage tables
     records/<table>/compacted.parquet            many of these in one file, which lists the names of those it holds
+    records/trials/<search>.parquet              likewise the trials of a search, from trials/<search>.json
     records/runs/<study>-<arm>-seed<k>-<hash>.parquet   rewritten as the run goes on, from runs/<same name>.json
 
 Everything here is derived from the store alone and can be rebuilt from it.
@@ -28,6 +29,8 @@ from study.store import Store
 
 _COMPACTED = "compacted.parquet"
 _HELD_KEY = b"holds"
+# What orders the tables that no stage writes.
+_KEYS = {"runs": ("study", "arm", "seed"), "trials": ("search", "number")}
 STUDY_KEYS = ("name", "preset", "arms", "seeds", "comparisons", "groups", "corpora")
 COMPACTED_TABLES = ("stages", "epochs", "tag_metrics")
 
@@ -91,6 +94,26 @@ class Records:
             raise ValueError(f"{self._storage.name_of(path)} is damaged: it lacks {', '.join(missing)}")
         return found
 
+    def write_search(self, description: Mapping[str, Any], trials: Iterable[Mapping[str, Any]]) -> None:
+        """What a search is, under its "name", and its trials so far: into the store, and as rows."""
+        name = slug(description["name"])
+        content = {**description, "trials": list(trials)}
+        self._storage.write(f"trials/{name}.json", json.dumps(content, indent=1).encode())
+        self._refresh_trials(f"{name}.json")
+
+    def _refresh_trials(self, search: str) -> None:
+        content = json.loads(self._storage.read(f"trials/{search}"))
+        rows = [
+            {"search": content["name"], **{k: [*v.items()] if isinstance(v, dict) else v for k, v in row.items()}}
+            for row in content["trials"]
+        ]
+        table = pa.Table.from_pylist(rows, schema=SCHEMAS["trials"])
+        self._storage.write(_path("trials", f"{search.removesuffix('.json')}.parquet"), _encode(table))
+
+    def searches(self) -> list[dict[str, Any]]:
+        """What was written of every search, by name."""
+        return [json.loads(self._storage.read(f"trials/{name}")) for name in self._storage.names("trials")]
+
     def write_runs(self, runs: Iterable[Run]) -> None:
         """Writes the runs' plans into the store and their rows, as far as they have got."""
         concurrently(self._write_run, runs)
@@ -104,12 +127,13 @@ class Records:
         self._storage.write(_path("runs", f"{plan.removesuffix('.json')}.parquet"), _encode(table))
 
     def rebuild(self) -> None:
-        """Writes the rows that are missing of all attempts that ended, and every run's row anew."""
+        """Writes the rows that are missing of all attempts that ended, and every run's and trial's anew."""
         ended = [entry for entries in concurrently(self._attempts, self.store.identities()) for entry in entries]
         present = [set(self._parts(table)) | self._held(table) for table in STAGE_TABLES]
         missing = [entry for entry in ended if not all(_part(*entry) in names for names in present)]
         concurrently(lambda entry: self.write_attempt(*entry), missing)
         concurrently(self._refresh_run, self._storage.names("runs"))
+        concurrently(self._refresh_trials, self._storage.names("trials"))
 
     def _attempts(self, identity: str) -> list[tuple[str, str]]:
         return [(identity, attempt) for attempt in self.store.attempts(identity)]
@@ -118,13 +142,13 @@ class Records:
         """A table's rows, sorted by stage and attempt (runs by study, arm and seed).
 
         Args:
-            stages: only rows of these identities (all runs otherwise).
+            stages: only rows of these identities (all runs and trials otherwise).
             every_attempt: also attempts that failed or came second, not only the one per stage that counts.
 
         ValueError, naming the file, for a file that is damaged or of a newer schema version.
         """
-        if table == "runs":
-            return self._load("runs", None, self._parts("runs"))[0].sort_by(_ascending("study", "arm", "seed"))
+        if table in _KEYS:
+            return self._load(table, None, self._parts(table))[0].sort_by(_ascending(*_KEYS[table]))
         wanted = None if stages is None else set(stages)
         names = [name for name in self._parts(table) if wanted is None or name.split("-")[0] in wanted]
         rows = self._load(table, wanted, names)[0].sort_by(_ascending("stage", "attempt"))

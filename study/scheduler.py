@@ -7,8 +7,8 @@ is done is the store's to say: the searcher is built from it at every start and 
 
 import math
 import pickle
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 from ray import tune
 from ray.exceptions import RayActorError, RayError
@@ -19,7 +19,7 @@ from study import cluster
 from study.progress import Progress
 from study.records import Records
 from study.site import Site
-from study.stage import Stage, StageGraph
+from study.stage import Rule, Stage, StageGraph
 from study.store import Store
 
 LOST = "its processes were lost"
@@ -27,10 +27,23 @@ LOST = "its processes were lost"
 Resource = Mapping[str, float]
 
 
+class Feed(Protocol):
+    """Where stages come from that follow from what others have brought."""
+
+    def more(self) -> Sequence[Stage]:
+        """Stages that may be asked for by now; none while it waits for those that it has given, and at the end."""
+        ...
+
+    def rule_of(self, identity: str) -> Rule | None:
+        """When to give up one of its stages."""
+        ...
+
+
 class StageSearcher(Searcher):
     """Unfolds the graph in the order in which it can be trained. Stages may be added while it runs.
 
     `limit` and `present` tell the CPUs and GPUs that the cluster can have and has; both are asked anew each time.
+    `feed` is asked for more stages before any is handed out.
     """
 
     def __init__(
@@ -42,10 +55,11 @@ class StageSearcher(Searcher):
         progress: Progress,
         limit: Callable[[], Resource],
         present: Callable[[], Resource],
+        feed: Feed | None = None,
     ) -> None:
         super().__init__(metric=None, mode=None)
         self._graph, self._store, self._site, self._progress = graph, store, site, progress
-        self._limit, self._present = limit, present
+        self._limit, self._present, self._feed = limit, present, feed
         self._running: dict[str, list[Stage]] = {}
         progress.add(graph, store.done_identities(graph.identities))
 
@@ -58,6 +72,8 @@ class StageSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The configuration of the next Tune trial, None while there is nothing to do, FINISHED at the end."""
+        while self._feed is not None and (more := self._feed.more()):
+            self.add(more)
         ready = self._ready()
         self._note_shortage(ready)
         if not ready:
@@ -68,7 +84,11 @@ class StageSearcher(Searcher):
         self._running[trial_id] = stages
         self._progress.start(stages[0].identity)
         resources = self._site.resources_of(stages[0].kind.name)
-        return {"stages": pickle.dumps(stages), "num_stages": len(stages), "resources": resources}
+        config = {"stages": pickle.dumps(stages), "num_stages": len(stages), "resources": resources}
+        if self._feed is None:
+            return config
+        rules = {stage.identity: self._feed.rule_of(stage.identity) for stage in stages}
+        return config | {"rules": pickle.dumps(rules)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Stages that have ended are told again by workers that were restarted."""

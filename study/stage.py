@@ -6,7 +6,7 @@ change the result (label, device, paths, number of workers) is no part of it.
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -151,6 +151,14 @@ class StageGraph:
         return [other for other in self._stages if other in found and other != identity]
 
 
+class Pruned(Exception):  # noqa: N818 - no error: what has been trained so far is as it should be
+    """A stage is given up early, since its epochs promise little."""
+
+
+# From the rows of the epochs so far, whether to give the stage up after the last of them.
+Rule = Callable[[Sequence[Mapping[str, Any]]], bool]
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageRun:
     """What a kind's `run` is given: its stage, its surroundings, and ways to read, save and tell.
@@ -163,7 +171,8 @@ class StageRun:
         read_input: SHA-256 -> a file that the study was given.
         save_state: keeps a loop state from which the stage can go on.
         report: tells progress to whoever watches: "step", "num_steps", "metric", "value", and as "epoch" the row of the
-            one that has just ended, as in `StageResult.epochs`.
+            one that has just ended, as in `StageResult.epochs`, with all since the stage's first start as "history".
+            Raises Pruned where that is not worth going on with.
     """
 
     stage: Stage

@@ -29,7 +29,7 @@ from study.cluster import Alone, Places
 from study.derive import check_result
 from study.records import Records
 from study.site import Resources, Site
-from study.stage import Stage, StageRun
+from study.stage import Pruned, Rule, Stage, StageRun
 from study.stage_log import StageLog
 from study.store import Store
 from study.tensorboard import EpochEvents
@@ -42,11 +42,13 @@ REPORT_EVERY_S = 8.0
 class Work:
     """What a group of workers is given, every process with `resources`.
 
-    `stages`, so many, are pickled, so that Tune's process need not import what they are made of. `command` names the
-    study run that asked, so that its failures stay final.
+    `stages`, so many, are pickled, so that Tune's process need not import what they are made of; so are `rules`, by the
+    identities of the stages that may be given up early. `command` names the study run that asked, so that its failures
+    stay final.
     """
 
     stages: bytes
+    rules: bytes = pickle.dumps({})
     num_stages: int
     resources: Resources
     site: Site
@@ -112,8 +114,14 @@ def _run_unless_settled(stage: Stage, store: Store, work: Work) -> dict[str, Any
     attempt = Attempt(store, stage.identity, plan["attempt"])
     with StageLog(store.storage, stage, _rank()) as log:
         log.info("attempt %s on %s", attempt.name, socket.gethostname())
+        reports = _Reports(stage, pickle.loads(work.rules).get(stage.identity))
         try:
-            outcome = _run(stage, store, attempt, work, plan["state"])
+            outcome = _run(stage, store, attempt, work, state=plan["state"], reports=reports)
+        except Pruned:
+            outcome = {"state": "pruned"}
+            log.info("given up after %d epochs", len(reports.all_epochs))
+            if _rank() == 0:
+                attempt.prune(reports.all_epochs)
         except Exception as error:
             if _num_workers() == 1 and store.done(stage.identity):
                 log.info("another command has finished it")
@@ -152,8 +160,10 @@ def _plan(stage: Stage, store: Store, work: Work) -> dict[str, Any]:
     return {"attempt": store.begin(stage, _facts(work)).name, "state": state}
 
 
-def _run(stage: Stage, store: Store, attempt: Attempt, work: Work, state: str | None) -> dict[str, Any]:
-    events = EpochEvents(store.storage, stage, attempt.name) if _rank() == 0 else None
+def _run(
+    stage: Stage, store: Store, attempt: Attempt, work: Work, *, state: str | None, reports: "_Reports"
+) -> dict[str, Any]:
+    events = reports.events = EpochEvents(store.storage, stage, attempt.name) if _rank() == 0 else None
     run = StageRun(
         stage=stage,
         corpus_path=work.site.corpora.get(stage.corpus, ""),
@@ -162,7 +172,7 @@ def _run(stage: Stage, store: Store, attempt: Attempt, work: Work, state: str | 
         read_parent=lambda role, name: store.read(stage.parents[role].identity, name),
         read_input=store.read_input,
         save_state=attempt.save_state if _rank() == 0 else lambda state: None,
-        report=_Reports(stage, events),
+        report=reports,
     )
     with events or nullcontext():
         result = stage.kind.run(run)
@@ -173,20 +183,25 @@ def _run(stage: Stage, store: Store, attempt: Attempt, work: Work, state: str | 
 
 
 class _Reports:
-    """Tells Train what a running stage reports, and TensorBoard its epochs."""
+    """Tells Train what a running stage reports, and TensorBoard its epochs; gives up where a rule says so."""
 
-    def __init__(self, stage: Stage, events: EpochEvents | None) -> None:
-        self._stage, self._events = stage, events
+    def __init__(self, stage: Stage, rule: Rule | None) -> None:
+        self._stage, self._rule = stage, rule
+        self.events: EpochEvents | None = None
+        self.all_epochs: list[dict[str, Any]] = []
         self._told_at, self._epochs = time.monotonic(), []
 
     def __call__(self, progress: dict[str, Any]) -> None:
         if "epoch" in progress:
             self._epochs.append(progress["epoch"])
-            if self._events is not None:
-                self._events.add(progress["epoch"])
+            self.all_epochs = progress.get("history", [])
+            if self.events is not None:
+                self.events.add(progress["epoch"])
+            if self._rule is not None and self._rule(self.all_epochs):
+                raise Pruned
         # Whoever reports waits until Train's controller looks; several workers have to report equally often.
         if _num_workers() > 1 or time.monotonic() - self._told_at >= REPORT_EVERY_S:
-            told = {name: value for name, value in progress.items() if name != "epoch"}
+            told = {name: value for name, value in progress.items() if name not in ("epoch", "history")}
             ray.train.report({"stage": self._stage.identity, "state": "running", "epochs": self._epochs, **told})
             self._told_at, self._epochs = time.monotonic(), []
 

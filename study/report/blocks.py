@@ -94,6 +94,27 @@ class Section:
     blocks: Sequence[Block] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A report before it is written. `live`: the study runs and the page will be written again."""
+
+    title: str
+    studied: str
+    answer: Sequence[str]
+    sections: Sequence[Section]
+    storage: str
+    until: str
+    live: bool = False
+
+    @property
+    def tables(self) -> list[Table]:
+        return [block for section in self.sections for block in section.blocks if isinstance(block, Table)]
+
+    @property
+    def figures(self) -> list[Figure]:
+        return [block for section in self.sections for block in section.blocks if isinstance(block, Figure)]
+
+
 def label(text: str, *, faint: bool = False, small: str = "") -> Cell:
     """Words."""
     return Cell(text=text, faint=faint, small=small)

@@ -5,8 +5,8 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 
 from study.records import slug
-from study.report.blocks import Cell, Figure, Table, Value
-from study.report.page import Page, html
+from study.report.blocks import Cell, Figure, Page, Table, Value
+from study.report.page import html
 from study.storage import Storage, concurrently
 
 PAGE = "report.html"

@@ -42,6 +42,7 @@ class Facts:
         self.comparisons = [(arm, against, metric) for arm, against, metric in described["comparisons"]]
         self.groups: dict[str, list[str]] = described["groups"]
         self.corpora: dict[str, dict[str, Any]] = described["corpora"]
+        self.hyperparameters: dict[str, Any] = described.get("hyperparameters", {})
 
     def ask(self, sql: str) -> Asked:
         """The rows of a SELECT over runs, stages, epochs and tag_metrics."""

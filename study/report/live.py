@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from study.progress import Progress
 from study.report import under_way
+from study.report.blocks import Page
 from study.report.export import folder_of, write_page
 from study.report.facts import Facts
-from study.report.page import Page, build
+from study.report.page import build
 from study.store import Store
 
 WRITE_EVERY_S = 30.0

@@ -1,8 +1,6 @@
 """The page: sections in their order, and the one file of HTML that they become."""
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -18,11 +16,12 @@ from study.report import (
     probes,
     provenance,
     schemes,
+    search,
     stages,
     table_one,
     tags,
 )
-from study.report.blocks import Audio, Figure, Section, Table
+from study.report.blocks import Audio, Page, Table
 from study.report.comparing import Comparing
 from study.report.drawing import INK, MUTED, PAPER, RULE, SERIES
 from study.report.facts import Facts
@@ -43,27 +42,6 @@ _DARK_SERIES = ("#5db4ec", "#f08a4b", "#3cc79c", "#dc93c6", "#d8b13a", "#8fc6f2"
 DARK |= {f"c{place}": colour for place, colour in enumerate(_DARK_SERIES, 1)}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Page:
-    """A report before it is written. `live`: the study runs and the page will be written again."""
-
-    title: str
-    studied: str
-    answer: Sequence[str]
-    sections: Sequence[Section]
-    storage: str
-    until: str
-    live: bool = False
-
-    @property
-    def tables(self) -> list[Table]:
-        return [block for section in self.sections for block in section.blocks if isinstance(block, Table)]
-
-    @property
-    def figures(self) -> list[Figure]:
-        return [block for section in self.sections for block in section.blocks if isinstance(block, Figure)]
-
-
 def build(facts: Facts, *, num_excerpts: int = 0) -> Page:
     """Everything that the study has to show; `num_excerpts`: into how many songs to look, which takes its networks."""
     comparing = Comparing(facts)
@@ -78,6 +56,7 @@ def build(facts: Facts, *, num_excerpts: int = 0) -> Page:
         insertion.section(facts),
         crossed.section(facts),
         curves.section(facts),
+        search.section(facts),
         stages.section(facts),
         provenance.costs(facts),
         provenance.origin(facts),

@@ -83,7 +83,7 @@ def test_without_a_question_views_and_columns_are_listed(call):
     assert code == 0
     assert any(line[:2] == ["duration_s", "DOUBLE"] and line[2:] == ["s"] for line in lines)
     views = [line[0] for line in lines if len(line) == 1]
-    assert views == ["epochs", "runs", "stages", "tag_metrics", "track_scores"]
+    assert views == ["epochs", "runs", "stages", "tag_metrics", "track_scores", "trials"]
     for column in (["source", "VARCHAR"], ["roc_auc", "DOUBLE"], ["seed", "BIGINT"], ["score", "DOUBLE"]):
         assert column in [line[:2] for line in lines]
     # However narrow, a column stands in one line with its type.

@@ -19,7 +19,7 @@ from components.corpus_format import SPLITS, WAVEFORM_FILE
 from components.corpus_writer import CorpusWriter
 from study.command import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Command, main
 from study.design import bare
-from study.options import Options
+from study.options import Options, SiteOptions
 from study.progress import Progress
 from study.record_schemas import SCHEMA_VERSION, VERSION_KEY
 
@@ -197,7 +197,7 @@ def test_every_option_is_a_site_fact_or_decides_what_is_trained():
     decisive = {"preset", "seeds", "separation_corpus", "tagging_corpus", "genre_corpus", "precision"}
     # GPUs compute in bf16 with synchronised statistics, unless the precision is given.
     decisive |= {"gpus_per_worker"}
-    decisive |= {"imagenet_weights"}
+    decisive |= {"imagenet_weights", "hyperparameters"}
     neither = {"plan", "explain"}
     assert {field.name for field in dataclasses.fields(Options)} == {*SITE_OPTIONS} | decisive | neither
 
@@ -291,13 +291,14 @@ def test_failed_arms_are_told_with_their_cause_and_exit_code_1(options, monkeypa
 
 
 def option_texts() -> Iterator[tuple[str, str]]:
-    (cls,) = ast.parse(inspect.getsource(Options)).body
-    assert isinstance(cls, ast.ClassDef)
-    members = [node for node in cls.body if isinstance(node, ast.AnnAssign)]
-    for field in members:
-        after = cls.body[cls.body.index(field) + 1]
-        assert isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant), ast.unparse(field)
-        yield ast.unparse(field.target), str(after.value.value)
+    for source in map(inspect.getsource, (SiteOptions, Options)):
+        (cls,) = ast.parse(source).body
+        assert isinstance(cls, ast.ClassDef)
+        members = [node for node in cls.body if isinstance(node, ast.AnnAssign)]
+        for field in members:
+            after = cls.body[cls.body.index(field) + 1]
+            assert isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant), ast.unparse(field)
+            yield ast.unparse(field.target), str(after.value.value)
 
 
 def test_help_explains_every_option(monkeypatch, capsys):

@@ -223,6 +223,7 @@ def test_progress_tells_steps_and_the_monitored_metric_and_no_state_is_saved_ear
     saved: list[bytes] = []
     bench.run(stages["bare"], save_state=saved.append)
     told = [report.pop("epoch") for report in bench.reports]
+    assert [report.pop("history") for report in bench.reports] == [told[: n + 1] for n in range(len(told))]
     assert bench.reports == [
         {"step": epoch["step"], "num_steps": 4, "metric": "roc_auc", "value": epoch["roc_auc"]} for epoch in epochs
     ]

@@ -43,7 +43,7 @@ def rows(query: Query, sql: str) -> list[tuple]:
 
 
 def test_the_views_are_the_tables(query):
-    assert set(query.columns()) == {"runs", "stages", "epochs", "track_scores", "tag_metrics"}
+    assert set(query.columns()) == {"runs", "stages", "trials", "epochs", "track_scores", "tag_metrics"}
 
 
 def test_factors_metrics_and_facts_are_columns(query):
@@ -130,7 +130,7 @@ def test_nothing_but_the_records_can_be_read(query, tmp_path, sql):
     [
         ("SELCT 1", 'Parser Error: syntax error at or near "SELCT"'),
         ("SELECT lss FROM runs", 'Binder Error: Referenced column "lss" not found in FROM clause! .*"loss"'),
-        ("SELECT * FROM trials", "Catalog Error: Table with name trials does not exist!"),
+        ("SELECT * FROM essays", "Catalog Error: Table with name essays does not exist!"),
         ("SELECT CAST(arm AS INTEGER) FROM runs", "Conversion Error"),
     ],
 )

@@ -62,6 +62,14 @@ def busy_store(store):
     finish(store, PARENT)
     finish(store, CHILD, value=float("nan"))
     Records(store).write_runs([run_of(PARENT, CHILD), run_of(PARENT, arm="source=none", seed=1)])
+    trial = {"number": 0, "arm": "bare", "state": "complete", "final_stage": CHILD.identity, "epochs": 3}
+    trial |= {
+        "values": {"roc_auc": 0.75},
+        "numbers": {"dropout": 0.1},
+        "choices": {"schedule": "constant"},
+        "reached": 0.75,
+    }
+    Records(store).write_search({"name": "rates bare"}, [{**trial, "duration_s": 1.5}])
     return store
 
 
@@ -158,7 +166,7 @@ def test_rebuilding_deleted_records_gives_the_same_bits(store):
     tables, before = everything(busy_store(store)), files(store)
     shutil.rmtree(Path(store.location) / "records")
     Records(store).rebuild()
-    assert files(store) == before and len(before) == 7 * 4 + 2
+    assert files(store) == before and len(before) == 7 * 4 + 2 + 1
     again = everything(store)
     for table in SCHEMAS:
         assert pq_bytes(again[table]) == pq_bytes(tables[table])

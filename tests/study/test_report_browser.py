@@ -10,10 +10,10 @@ import pytest
 import toy_report as toy
 
 from components.audio import SAMPLE_RATE, mp3
-from study.report.blocks import Audio, Section
+from study.report.blocks import Audio, Page, Section
 from study.report.export import write
 from study.report.facts import Facts
-from study.report.page import Page, build
+from study.report.page import build
 from study.storage import open_storage
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

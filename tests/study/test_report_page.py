@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import toy_report as toy
 
+from study.report.blocks import Page
 from study.report.export import as_csv, as_latex, write
 from study.report.facts import Facts
-from study.report.page import Page, build, html
+from study.report.page import build, html
 from study.storage import open_storage
 
 ROOT = Path(__file__).parent.parent.parent

@@ -11,10 +11,10 @@ import toy_report as toy
 from scipy import stats
 
 from study.query import Query
-from study.report.blocks import Table
+from study.report.blocks import Page, Table
 from study.report.export import as_csv, as_latex, write
 from study.report.facts import Facts
-from study.report.page import Page, build, html
+from study.report.page import build, html
 from study.stage import StageResult
 from study.storage import open_storage
 from study.store import Store

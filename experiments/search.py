@@ -1,0 +1,39 @@
+"""Which learning rates, weight decay, dropout and batch size does the ablation's reference want?
+
+Optuna asks for values; each trial is the last stage of the arm, and separators are those of the ablation. The winner is
+a small file that the ablation takes for all of its arms; `--arms bare reference` searches for each of them, with equal
+budgets.
+
+    python experiments/search.py --storage results/demo --arms reference --budget 20
+    python experiments/ablation.py --storage results/demo --hyperparameters results/demo/searches/rates-demo-winner.json
+"""
+
+import sys
+
+from components.adapters import ALL_POINTS
+from experiments.presets import PRESETS
+from study.design import bare, one_factor_off
+from study.search.command import Search, main
+from study.search.space import Choice, Real, Space
+from study.trial import Trial
+
+reference = Trial(
+    task="tagging", backend="cnn", source="vocals", scheme="two-stage", insertion=ALL_POINTS, unet="frozen"
+)
+
+search = Search(
+    name="rates",
+    arms=[bare(reference), *one_factor_off(reference)],
+    space=Space(
+        {
+            "backend_learning_rate": Real(low=3e-4, high=3e-2, log=True),
+            "weight_decay": Real(low=1e-4, high=1e-1, log=True),
+            "dropout": Real(low=0.0, high=0.5),
+            "batch_size": Choice((8, 16)),
+            "schedule": Choice(("one_cycle", "constant")),
+        }
+    ),
+)
+
+if __name__ == "__main__":
+    sys.exit(main(search, PRESETS, description=__doc__))

@@ -1,0 +1,162 @@
+"""The search for one arm: from values to stages, from the winner to its test, and to rows of records."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from study.design import Arm
+from study.kinds import TEST, TestStage
+from study.progress import Progress
+from study.search.asking import Asking, Method
+from study.search.budget import Budget
+from study.search.hyperparameters import Hyperparameters, last_training, tuned, with_last_training
+from study.search.space import Space
+from study.setting import Setting
+from study.stage import Rule, Stage
+from study.store import Store
+from study.unfold import Recipe, unfold
+
+STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+
+
+def search_recipe(setting: Setting, arm: Arm, validate_every: int) -> Recipe:
+    """The setting's recipe, whose last stage is validated as often as a search looks at it."""
+    name = str(arm.trial.backend)
+    training = replace(last_training(setting.recipe, arm.trial), validate_every=validate_every)
+    backend = with_last_training(setting.recipe.backends[name], arm.trial, training)
+    return replace(setting.recipe, backends={**setting.recipe.backends, name: backend})
+
+
+def stage_of(values: Hyperparameters, *, arm: Arm, recipe: Recipe, setting: Setting, seed: int) -> Stage:
+    """The last stage of the arm with these values, scored on the validation split alone."""
+    stage = unfold(arm.trial, seed, tuned(recipe, arm.trial, values), setting.corpora)
+    told = ", ".join(f"{name} {f'{v:.3g}' if isinstance(v, float) else v}" for name, v in values.given.items())
+    return replace(stage, config=replace(stage.config, scored="validation"), label=f"search {arm.name}: {told}")
+
+
+class ArmSearch:
+    """A feed: the stages that Optuna asks for and, once the budget is spent, the test of the best of them."""
+
+    def __init__(
+        self,
+        *,
+        arm: Arm,
+        name: str,
+        storage: optuna.storages.BaseStorage,
+        space: Space,
+        method: Method,
+        budget: Budget,
+        recipe: Recipe,
+        setting: Setting,
+        described: Mapping[str, Any],
+        progress: Progress,
+    ) -> None:
+        self.arm, self.name, self.method, self.budget, self.space = arm, name, method, budget, space
+        self._recipe, self._setting, self._described = recipe, setting, described
+        self.asking = Asking(
+            name=name,
+            storage=storage,
+            space=space,
+            method=method,
+            budget=budget,
+            described=described,
+            stage_of=self.stage_of,
+            store=setting.store,
+            progress=progress,
+        )
+        self.test: Stage | None = None
+
+    def stage_of(self, values: Hyperparameters) -> Stage:
+        return stage_of(values, arm=self.arm, recipe=self._recipe, setting=self._setting, seed=self.method.seed)
+
+    def more(self) -> Sequence[Stage]:
+        new = list(self.asking.more())
+        if self.test is None and self.asking.finished and (best := self.asking.best()) is not None:
+            self.test = self._test_of(self.stage_of(Hyperparameters(**best.params)))
+            new.append(self.test)
+        return new
+
+    def rule_of(self, identity: str) -> Rule | None:
+        return self.asking.rule_of(identity)
+
+    def _test_of(self, stage: Stage) -> Stage:
+        return Stage(
+            kind=TEST,
+            config=TestStage(seed=self.method.seed, trained=stage.config),
+            corpus=stage.corpus,
+            parents={"trained": stage},
+            label=f"test of {stage.label}",
+        )
+
+    def tested(self, store: Store) -> dict[str, float]:
+        """The winner's metrics on the test split, once they are there."""
+        done = store.done(self.test.identity) if self.test else None
+        return dict(store.outcome(self.test.identity, done.attempt)["metrics"]) if self.test and done else {}  # pyright: ignore[reportOptionalSubscript]
+
+    def counts(self) -> dict[str, int]:
+        """How many trials ended how."""
+        states = [STATES[trial.state] for trial in self.asking.told]
+        return {state: states.count(state) for state in STATES.values() if state in states}
+
+    @property
+    def num_epochs(self) -> tuple[int, int]:
+        """Epochs that the trials that did not fail trained, and would have trained without early stopping."""
+        ended = [trial for trial in self.asking.told if trial.state != TrialState.FAIL]
+        return sum(self._epochs(trial) for trial in ended), self.method.num_epochs * len(ended)
+
+    def _epochs(self, trial: FrozenTrial) -> int:
+        last = max(trial.intermediate_values, default=0)
+        return last if trial.state == TrialState.PRUNED else self.method.num_epochs
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The trials as rows of the records."""
+        return [
+            {
+                "number": trial.number,
+                "arm": self.arm.name,
+                "state": STATES[trial.state],
+                "final_stage": trial.user_attrs["stage"],
+                "values": dict(zip(self.method.objectives, trial.values or (), strict=False)),
+                "numbers": {k: float(v) for k, v in trial.params.items() if not isinstance(v, str)},
+                "choices": {k: v for k, v in trial.params.items() if isinstance(v, str)},
+                "reached": next(reversed(trial.intermediate_values.values()), None),
+                "epochs": self._epochs(trial),
+                "duration_s": trial.user_attrs["duration_s"],
+            }
+            for trial in self.asking.told
+        ]
+
+    def description(self) -> dict[str, Any]:
+        """What the search is, and what has come of it."""
+        best = self.asking.best()
+        return {
+            "name": self.name,
+            "arm": self.arm.name,
+            **self._described,
+            "budget": str(self.budget),
+            "num_epochs": self.method.num_epochs,
+            "winner": None if best is None else best.number,
+            "tested": self.tested(self._setting.store),
+        }
+
+    def entry(self) -> dict[str, Any] | None:
+        """The winner, as an ablation takes it."""
+        best = self.asking.best()
+        if best is None:
+            return None
+        return {
+            "values": dict(best.params),
+            "search": self.name,
+            "trial": best.number,
+            "metric": f"validation_{self.method.first}",
+            "value": best.values[0],
+            "test": self.tested(self._setting.store),
+            "seed": self.method.seed,
+            "preset": self._described["preset"],
+            "budget": str(self.budget),
+            "trials": self.counts(),
+            "corpora": self._described["corpora"],
+        }

@@ -1,0 +1,103 @@
+"""Chosen values: the file that a search leaves and an ablation takes."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from study.identity import digest
+from study.search.hyperparameters import NAMES, Hyperparameters
+from study.storage import open_storage
+from study.unfold import Corpora
+
+FORMAT = 1
+ENTRY_KEYS = ("values", "search", "trial", "metric", "value", "preset", "budget", "corpora")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """`content` is the whole file: of each arm that was searched its values, and where they come from."""
+
+    content: Mapping[str, Any]
+
+    @property
+    def arms(self) -> dict[str, Hyperparameters]:
+        return {name: Hyperparameters(**entry["values"]) for name, entry in self.content["arms"].items()}
+
+    @property
+    def digest(self) -> str:
+        """Of the values alone."""
+        return digest({name: values.given for name, values in self.arms.items()})
+
+    def of_arms(self, names: Sequence[str]) -> dict[str, Hyperparameters]:
+        """Values for each arm: those of the one that was searched for all, or each arm's own.
+
+        ValueError if several were searched and an arm is not among them.
+        """
+        found = self.arms
+        if len(found) == 1:
+            return dict.fromkeys(names, *found.values())
+        missing = [name for name in names if name not in found and not name.startswith("probe ")]
+        if missing:
+            raise ValueError(f"--hyperparameters has values for {', '.join(found)}, and none for {', '.join(missing)}")
+        return {name: found[name] for name in names if name in found}
+
+    def told(self, preset: str, corpora: Corpora) -> Iterator[str]:
+        """Lines that say what the values are, and where they were found on something else."""
+        for name, entry in self.content["arms"].items():
+            values = ", ".join(f"{key} {_shown(value)}" for key, value in entry["values"].items())
+            of_all = "all arms" if len(self.content["arms"]) == 1 else f"arm {name}"
+            yield f"Hyperparameters of {of_all}: {values} (search {entry['search']!r}, trial {entry['trial']})"
+            others = [kind for kind, known in entry["corpora"].items() if _other(kind, known, corpora)]
+            others += [f"preset {entry['preset']}"] if entry["preset"] != preset else []
+            if others:
+                yield f"  They were found on something else: {', '.join(others)}"
+
+
+def _other(kind: str, known: str, corpora: Corpora) -> bool:
+    return kind in corpora.by_kind and corpora.by_kind[kind].digest != known
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def to_text(entries: Mapping[str, Mapping[str, Any]]) -> str:
+    """The file of these arms' entries."""
+    return json.dumps({"format": FORMAT, "arms": entries}, indent=2) + "\n"
+
+
+def read_chosen(address: str) -> Chosen:
+    """The file at a path or an address.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is no such file, or has values that no hyperparameter can have.
+    """
+    folder, _, name = str(Path(address).expanduser().absolute() if "://" not in address else address).rpartition("/")
+    try:
+        content = json.loads(open_storage(folder).read(name))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"--hyperparameters {address}: there is no such file") from None
+    except ValueError as error:
+        raise ValueError(f"--hyperparameters {address} is no file of values: {error}") from None
+    _check(content, address)
+    return Chosen(content=content)
+
+
+def _check(content: Any, address: str) -> None:
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not content.get("arms"):
+        raise ValueError(f"--hyperparameters {address} is no file of values of format {FORMAT}")
+    for arm, entry in content["arms"].items():
+        if missing := [key for key in ENTRY_KEYS if key not in entry]:
+            raise ValueError(f"--hyperparameters {address}: arm {arm!r} lacks {', '.join(missing)}")
+        if unknown := [name for name in entry["values"] if name not in NAMES]:
+            raise ValueError(f"--hyperparameters {address}: there is no hyperparameter {unknown[0]!r}")
+        try:
+            Hyperparameters(**entry["values"])
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"--hyperparameters {address}: arm {arm!r}: {error}") from None
+    budgets = {entry["budget"] for entry in content["arms"].values()}
+    if len(budgets) > 1:
+        raise ValueError(f"--hyperparameters {address}: arms had unequal budgets: {', '.join(sorted(budgets))}")

@@ -1,0 +1,313 @@
+"""The command behind a search: from options to a winner, its file, the records and a page."""
+
+import fcntl
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+import tyro
+from rich.console import Console
+
+from study import plan
+from study.answer import METRICS
+from study.command import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from study.conducting import conduct
+from study.design import Arm, Study
+from study.display import duration, terminal
+from study.identity import canonical
+from study.progress import Progress
+from study.records import Records, slug
+from study.search.arm_search import ArmSearch, search_recipe, stage_of
+from study.search.asking import DURATION, Method
+from study.search.budget import Budget
+from study.search.chosen import to_text
+from study.search.hyperparameters import Hyperparameters, last_training
+from study.search.options import SearchOptions
+from study.search.space import Space
+from study.setting import Preset, Setting, preset_of, startable
+from study.stage import Rule, Stage, StageGraph
+from study.storage import open_storage
+
+FOLDER = "searches"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Which arms to search for, each in the same space with the same budget.
+
+    ValueError for a hyperparameter of a part that an arm has not.
+    """
+
+    name: str
+    arms: Sequence[Arm]
+    space: Space
+
+    def __post_init__(self) -> None:
+        for arm in self.arms:
+            self.space.check(arm.trial, arm.name)
+
+
+def main(search: Search, presets: Mapping[str, Preset], description: str | None) -> int:
+    """Runs a search from the command line; returns the exit code."""
+    console = terminal()
+    try:
+        options = tyro.cli(SearchOptions, description=description, config=(tyro.conf.FlagCreatePairsOff,))
+        with ExitStack() as stack:
+            command = SearchCommand(search, presets, options, console, stack)
+            if options.plan:
+                command.print_plan()
+                return 0
+            return command.run()
+    except KeyboardInterrupt:
+        console.print("\nStopped. What is done stays done; the same command goes on from here.")
+        return EXIT_INTERRUPTED
+    except (ValueError, OSError) as error:
+        print(f"{Path(sys.argv[0]).name}: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_USAGE
+
+
+class SearchCommand:
+    """A search with its options resolved; `stack` holds what is to be given back at the end.
+
+    Raises:
+        ValueError: options, a space or a storage that do not fit; another command that searches here.
+        OSError: the storage is not writable, or a corpus is not there.
+    """
+
+    def __init__(
+        self, search: Search, presets: Mapping[str, Preset], options: SearchOptions, console: Console, stack: ExitStack
+    ) -> None:
+        self.options, self.console, self.space = options, console, search.space
+        self.name = options.name or f"{search.name}-{options.preset}"
+        preset = preset_of(presets, options)
+        arms = _chosen_arms(search.arms, options.arms)
+        drawn = startable(Study(name=self.name, arms=arms, seeds=[options.seed]), preset, options, self._say)
+        self.setting = Setting([arm.trial for arm in drawn.arms], self.name, preset, options, console)
+        self.store, self.site = self.setting.store, self.setting.site
+        self.progress = Progress()
+        stack.enter_context(_alone(self.store.storage.local_path(f"{FOLDER}/{slug(self.name)}.lock"), self.name))
+        storage = _optuna_storage(
+            options.optuna_storage, self.store.storage.local_path(f"{FOLDER}/{slug(self.name)}.db")
+        )
+        self.searches = [self._search_of(arm, storage) for arm in drawn.arms]
+
+    def _search_of(self, arm: Arm, storage: optuna.storages.BaseStorage) -> ArmSearch:
+        num_epochs = last_training(self.setting.recipe, arm.trial).num_epochs
+        halving, every = self.options.halving(num_epochs), self.options.grace(num_epochs)
+        objectives = self._objectives(arm)
+        recipe = search_recipe(self.setting, arm, every)
+        stage = partial(stage_of, arm=arm, recipe=recipe, setting=self.setting, seed=self.options.seed)
+        self._check(stage)
+        described = {
+            "preset": self.options.preset,
+            "factors": arm.trial.factors,
+            "corpora": {kind: corpus.digest for kind, corpus in self.setting.corpora.by_kind.items()},
+            "space": canonical(dict(self.space.ranges)),
+            "objectives": objectives,
+            "sampler": self.options.sampler,
+            "seed": self.options.seed,
+            "parallel": self.options.parallel,
+            "halving": canonical(halving) if halving else None,
+            # Whatever else decides what is trained.
+            "stage": stage(Hyperparameters()).identity,
+        }
+        return ArmSearch(
+            arm=arm,
+            name=f"{self.name} {arm.name}",
+            storage=storage,
+            space=self.space,
+            method=Method(
+                sampler=self.options.sampler,
+                objectives=objectives,
+                seed=self.options.seed,
+                width=self.options.parallel,
+                halving=halving,
+                num_epochs=num_epochs,
+            ),
+            budget=Budget.parsed(self.options.budget),
+            recipe=recipe,
+            setting=self.setting,
+            described=described,
+            progress=self.progress,
+        )
+
+    def _objectives(self, arm: Arm) -> dict[str, bool]:
+        """Metric -> whether it is to be large; ValueError for one that the arm's task does not have."""
+        known = METRICS[arm.trial.task]
+        for name in self.options.objectives:
+            if name not in (*known, DURATION):
+                raise ValueError(f"--objectives {name!r} is none of {arm.trial.task}'s: {', '.join(known)}, {DURATION}")
+        return {name: name != DURATION for name in self.options.objectives or [next(iter(known))]}
+
+    def _check(self, stage: Callable[[Hyperparameters], Stage]) -> None:
+        """ValueError for what cannot be trained on its corpus, with the preset's values or the ends of batch sizes."""
+        sizes = self.space.ranges["batch_size"].ends if "batch_size" in self.space.ranges else ()
+        site = replace(self.site, corpora=self.setting.corpora.folders)
+        for values in (Hyperparameters(), *(Hyperparameters(batch_size=int(size)) for size in sizes)):
+            plan.check(StageGraph([stage(values)]), self.store, site)
+
+    def print_plan(self) -> None:
+        """Arms, space and budget."""
+        for line in self._headlines():
+            self._say(line)
+        for name, among in self.space.ranges.items():
+            self._say(f"  {name}: {_told(among)}")
+
+    def _headlines(self) -> Iterator[str]:
+        for search in self.searches:
+            method = search.method
+            early = method.halving
+            rungs = (
+                f"given up after {' or '.join(map(str, early.rungs(method.num_epochs)))}" if early else "never given up"
+            )
+            yield (
+                f'Search "{search.name}": {self.options.sampler} for {", ".join(method.objectives)} on the validation '
+                f"split, budget {search.budget}, {method.width} at once; {method.num_epochs} epochs a trial, {rungs}; "
+                f"{len(search.asking.told)} trials are told"
+            )
+
+    def run(self) -> int:
+        """Asks and trains until the budget is spent, tests the winner, writes the records, the file and the page."""
+        for line in self._headlines():
+            self._say(line)
+        self._say(f"storage {self.store.storage.name}   logs {self.store.storage.name}/logs")
+        self.progress.listeners.append(lambda entry: self._record())
+        graph = StageGraph()
+        if self._is_something_to_train(graph):
+            conduct(
+                graph,
+                store=self.store,
+                site=self.site,
+                progress=self.progress,
+                console=self.console,
+                feed=self,
+                expected=[search.stage_of(Hyperparameters()) for search in self.searches],
+                facts={"purpose": "search"},
+            )
+        else:
+            self._say("Nothing to train: the budget is spent.")
+        Records(self.store).rebuild()
+        self._record()
+        for search in self.searches:
+            self._print_outcome(search)
+        self._write_winners()
+        self._publish()
+        failed = any(search.asking.best() is None or not search.tested(self.store) for search in self.searches)
+        return EXIT_FAILED if failed else 0
+
+    def more(self) -> list[Stage]:
+        """A feed of all arms' stages."""
+        return [stage for search in self.searches for stage in search.more()]
+
+    def rule_of(self, identity: str) -> Rule | None:
+        return next(filter(None, (search.rule_of(identity) for search in self.searches)), None)
+
+    def _is_something_to_train(self, graph: StageGraph) -> bool:
+        """Asks until a stage is asked for that is not done; all of them join the graph."""
+        while new := self.more():
+            graph.add(new)
+            done = self.store.done_identities(graph.identities)
+            self.progress.add(graph, done)
+            if len(done) < len(graph):
+                return True
+        return False
+
+    def _record(self) -> None:
+        records = Records(self.store)
+        for search in self.searches:
+            records.write_search(search.description(), search.rows())
+
+    def _print_outcome(self, search: ArmSearch) -> None:
+        counts = ", ".join(f"{number} {state}" for state, number in search.counts().items())
+        spent = sum(row["duration_s"] for row in search.rows())
+        trained, whole = search.num_epochs
+        saved = (
+            f", {trained} of {whole} epochs ({1 - trained / whole:.0%} saved)"
+            if search.method.halving and whole
+            else ""
+        )
+        self._say(f'\nSearch "{search.name}": {counts or "no trial"}; {duration(spent)} of stages{saved}')
+        for entry in self.progress.of_state("failed"):
+            self._say(f"  failed: {entry.stage.label}: {entry.error}")
+        best = search.asking.best()
+        if best is None:
+            self._say("  no trial was completed")
+            return
+        values = ", ".join(f"{k} {f'{v:.4g}' if isinstance(v, float) else v}" for k, v in best.params.items())
+        scores = ", ".join(
+            f"{name} {value:.4f}" for name, value in zip(search.method.objectives, best.values, strict=True)
+        )
+        self._say(f"  best: trial {best.number}, {scores} on the validation split; {values}")
+        tested = {
+            name: value for name, value in search.tested(self.store).items() if name in METRICS[search.arm.trial.task]
+        }
+        self._say(f"  on the test split, looked at once: {', '.join(f'{k} {v:.4f}' for k, v in tested.items())}")
+
+    def _write_winners(self) -> None:
+        entries = {search.arm.name: entry for search in self.searches if (entry := search.entry()) is not None}
+        if not entries:
+            return
+        data = to_text(entries).encode()
+        path = f"{FOLDER}/{slug(self.name)}-winner.json"
+        self.store.storage.write(path, data)
+        place = self.store.storage.name_of(path)
+        if self.options.output:
+            given = Path(self.options.output).expanduser().absolute()
+            open_storage(given.parent).write(given.name, data)
+            place = str(given)
+        self._say(f"\nWinner: {place}\nTry:  python experiments/ablation.py --hyperparameters {place}")
+
+    def _publish(self) -> None:
+        from study.report.publish import publish_searches
+
+        self._say(f"Page: {publish_searches(self.store, self.name, [search.name for search in self.searches])}")
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def _chosen_arms(arms: Sequence[Arm], names: Sequence[str]) -> list[Arm]:
+    known = {arm.name: arm for arm in arms}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"--arms {name!r} does not exist; there are: {', '.join(known)}")
+    return [arm for arm in arms if not names or arm.name in names]
+
+
+def _told(among: Any) -> str:
+    if hasattr(among, "values"):
+        return " or ".join(map(str, among.values))
+    return f"{among.low:g} to {among.high:g}{', logarithmic' if among.log else ''}"
+
+
+@contextmanager
+def _alone(lock: Path | None, name: str) -> Iterator[None]:
+    """No other command goes on with this search meanwhile, as far as the storage is a folder."""
+    if lock is None:
+        yield
+        return
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another command is at the search {name!r}: wait for it, or give a --name") from None
+        yield
+
+
+def _optuna_storage(address: str, default: Path | None) -> optuna.storages.BaseStorage:
+    """Optuna's storage; ValueError for an address that it cannot open, or none where there is no default."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    if not address and default is None:
+        raise ValueError("the storage is no folder: say with --optuna-storage where Optuna keeps the search")
+    try:
+        return optuna.storages.get_storage(address or f"sqlite:///{default}")
+    except Exception as error:  # whatever databases and their drivers raise
+        raise ValueError(f"--optuna-storage {address} cannot be opened: {error}") from error

@@ -1,0 +1,76 @@
+"""Successive halving: Ray Tune's ASHA decides which stages go on, over the trials that went before.
+
+Whoever runs at the same time has no say: then decisions would hang on who is faster, and no search could be repeated.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halving:
+    """A stage reaches the next of `grace_epochs` times 1, `factor`, `factor` squared ... epochs if it is better by then
+    than all but the best 1/`factor` of those before it."""
+
+    grace_epochs: int
+    factor: int = 3
+
+    def __post_init__(self) -> None:
+        if self.grace_epochs < 1 or self.factor < 2:
+            raise ValueError(
+                f"grace {self.grace_epochs} epochs and factor {self.factor}: at least 1 epoch and factor 2 are needed"
+            )
+
+    def rungs(self, num_epochs: int) -> list[int]:
+        """The epochs at which a stage of so many may be given up."""
+        found, epoch = [], self.grace_epochs
+        while epoch < num_epochs:
+            found.append(epoch)
+            epoch *= self.factor
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trial:
+    """All that Tune's scheduler wants to know of a trial."""
+
+    trial_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HalvingRule:
+    """The rule of one stage: `before` holds, of every trial told before it, its validated epochs and their values."""
+
+    halving: Halving
+    metric: str
+    num_epochs: int
+    before: Sequence[Mapping[int, float]]
+
+    def __call__(self, epochs: Sequence[Mapping[str, Any]]) -> bool:
+        from ray.tune.schedulers import ASHAScheduler
+
+        scheduler: Any = ASHAScheduler(
+            time_attr="epochs",
+            metric=self.metric,
+            mode="max",
+            max_t=self.num_epochs,
+            grace_period=self.halving.grace_epochs,
+            reduction_factor=self.halving.factor,
+        )
+        own = validated(epochs, self.metric)
+        stopped = False
+        for number, values in enumerate([*self.before, own]):
+            trial = _Trial(trial_id=str(number))
+            scheduler.on_trial_add(None, trial)
+            for epoch, value in sorted(values.items()):
+                stopped = False
+                if epoch < self.num_epochs:
+                    told = scheduler.on_trial_result(None, trial, {"epochs": epoch, self.metric: value})
+                    stopped = told == scheduler.STOP
+        return stopped and bool(epochs) and int(epochs[-1]["epoch"]) + 1 in own
+
+
+def validated(epochs: Sequence[Mapping[str, Any]], metric: str) -> dict[int, float]:
+    """Number of epochs trained -> the metric, of those that were validated."""
+    return {int(epoch["epoch"]) + 1: float(epoch[metric]) for epoch in epochs if metric in epoch}

@@ -1,0 +1,140 @@
+"""What a search asks for hangs on its seed and its results alone: on no order, and on no kill."""
+
+import pytest
+from optuna.trial import TrialState
+from toy_search import CHOICES, NUM_EPOCHS, SPACE, Bench, told
+
+from study.search.asking import SamplerName
+from study.search.budget import Budget, is_worthless
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes"])
+def test_the_order_in_which_stages_end_makes_no_difference(tmp_path, sampler: SamplerName):
+    found = []
+    for order in range(3):
+        (tmp_path / str(order)).mkdir()
+        found.append(told(Bench(tmp_path / str(order), sampler=sampler).run(order=order)))
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == 14 and len({str(params) for params, *_ in found[0]}) == 14
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes"])
+@pytest.mark.parametrize("num_stages", [0, 1, 4, 9])
+def test_a_killed_search_asks_for_the_same_and_finds_the_same(tmp_path, sampler: SamplerName, num_stages):
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    whole = Bench(tmp_path / "whole", sampler=sampler).run()
+    killed = Bench(tmp_path / "killed", sampler=sampler)
+    killed.run(order=1, num_stages=num_stages)
+    killed.run(order=2, num_stages=2)
+    again = killed.run(order=3)
+    assert told(again) == told(whole)
+    best, expected = again.best(), whole.best()
+    assert best is not None and expected is not None and best.number == expected.number
+
+
+def test_a_larger_budget_goes_on_with_the_same_search(tmp_path):
+    short = Bench(tmp_path, budget="6").run()
+    long = Bench(tmp_path, budget="10").run()
+    assert told(long)[:6] == told(short) and len(long.told) == 10
+
+
+def test_one_at_a_time_is_optunas_own_loop(tmp_path):
+    """With nothing parallel and nothing given up early, the values are those of asking and telling by hand."""
+    import optuna
+    from toy_search import score
+
+    from study.search.asking import sampler_of
+    from study.search.hyperparameters import Hyperparameters
+
+    found = Bench(tmp_path, width=1, halving=None).run()
+    by_hand = optuna.create_study(direction="maximize")
+    for number in range(14):
+        by_hand.sampler = sampler_of("tpe", 1, number)
+        trial = by_hand.ask()
+        values = SPACE.suggest(trial)
+        assert isinstance(values, Hyperparameters)
+        for epoch in range(1, NUM_EPOCHS + 1):
+            trial.report(score(values, epoch), epoch)
+        by_hand.sampler = optuna.samplers.RandomSampler()
+        by_hand.tell(trial, score(values, NUM_EPOCHS))
+    assert [trial.params for trial in found.told] == [trial.params for trial in by_hand.trials]
+
+
+def test_trials_given_up_are_told_as_pruned_with_what_they_had_reached(tmp_path):
+    asking = Bench(tmp_path, budget="30").run()
+    states = [trial.state for trial in asking.told]
+    pruned = [trial for trial in asking.told if trial.state == TrialState.PRUNED]
+    assert pruned and TrialState.COMPLETE in states
+    for trial in pruned:
+        assert max(trial.intermediate_values) in (1, 3) and trial.params["dropout"] >= 0
+    complete = [trial for trial in asking.told if trial.state == TrialState.COMPLETE]
+    assert all(max(trial.intermediate_values) == NUM_EPOCHS for trial in complete)
+
+
+def test_values_asked_for_twice_are_one_stage(tmp_path):
+    asking = Bench(tmp_path, CHOICES, sampler="random", budget="20", halving=None).run()
+    assert len(asking.told) == 20
+    values = {str(trial.params): trial.values for trial in asking.told}
+    assert len(values) <= 6 and all(trial.values == values[str(trial.params)] for trial in asking.told)
+    assert sum(trial.user_attrs["duration_s"] > 0 for trial in asking.told) <= 6
+
+
+def test_an_exhaustive_search_takes_every_combination_once(tmp_path):
+    asking = Bench(tmp_path, CHOICES, sampler="exhaustive", budget="100", halving=None).run()
+    assert len(asking.told) == len({str(trial.params) for trial in asking.told}) == 6
+    best = asking.best()
+    assert best is not None and best.params == {"batch_size": 8, "schedule": "constant"}
+
+
+def test_early_stopping_finds_the_same_winner_with_fewer_epochs(tmp_path):
+    for name in ("whole", "halved"):
+        (tmp_path / name).mkdir()
+    whole = Bench(tmp_path / "whole", CHOICES, sampler="exhaustive", width=1, halving=None).run()
+    halved = Bench(tmp_path / "halved", CHOICES, sampler="exhaustive", width=1).run()
+    winners = [asking.best() for asking in (whole, halved)]
+    assert winners[0] is not None and winners[1] is not None and winners[0].params == winners[1].params
+    epochs = [sum(max(trial.intermediate_values) for trial in asking.told) for asking in (whole, halved)]
+    assert epochs[1] < epochs[0] == 6 * NUM_EPOCHS
+
+
+def test_several_objectives_have_a_winner_that_nothing_beats(tmp_path):
+    asking = Bench(tmp_path, objectives={"roc_auc": True, "pr_auc": True}, halving=None).run()
+    best = asking.best()
+    assert best is not None and best.values[0] == max(trial.values[0] for trial in asking.told)
+
+
+def test_another_search_of_the_name_is_refused_with_the_difference(tmp_path):
+    bench = Bench(tmp_path)
+    bench.made({"space": {"dropout": 0.5}})
+    with pytest.raises(ValueError, match=r"another one \(space\.dropout changed from 0\.5 to 0\.4\): give a --name"):
+        bench.made({"space": {"dropout": 0.4}})
+
+
+def test_seconds_of_stages_end_a_search(tmp_path):
+    few = Bench(tmp_path, budget="0.000001s", width=2).run()
+    assert len(few.told) == 2  # the second was on its way when the first was told
+
+
+def test_the_terminator_ends_a_search(tmp_path, monkeypatch):
+    asked_at: list[int] = []
+
+    def enough(self, study):
+        asked_at.append(sum(trial.state.is_finished() for trial in study.trials))
+        return asked_at[-1] >= 30
+
+    monkeypatch.setattr("optuna.terminator.Terminator.should_terminate", enough)
+    bench = Bench(tmp_path, budget="terminator", halving=None, sampler="random", width=2)
+    assert len(bench.run().told) == 31 and asked_at == [20, 25, 30]
+    assert len(bench.run().told) == 31  # over is over
+
+
+def test_optunas_own_terminator_is_asked(tmp_path):
+    study = Bench(tmp_path, budget="20", halving=None, sampler="random").run().study
+    assert isinstance(is_worthless(study), bool)
+
+
+@pytest.mark.parametrize("text", ["", "-3", "0", "1.5", "s", "-1s", "infs", "nan", "soon"])
+def test_a_budget_that_is_none_is_refused(text):
+    with pytest.raises(ValueError, match=r"--budget .*: give trials \(30\), seconds of stages"):
+        Budget.parsed(text)
