@@ -2,7 +2,7 @@
 
 import signal
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -30,11 +30,11 @@ def conduct(
     around: AbstractContextManager[Any] | None = None,
     feed: "Feed | None" = None,
     expected: Iterable[Stage] = (),
-    facts: Mapping[str, str] | None = None,
+    purpose: str = "study",
 ) -> None:
     """Trains what is not done yet, and what `feed` adds, such as `expected`; `around` is entered while stages run.
 
-    ValueError for a stage that the cluster can never hold. `facts` are recorded beside every attempt.
+    ValueError for a stage that the cluster can never hold. `purpose` is recorded beside every attempt.
     """
     # Ray takes seconds to import: whoever has nothing to train need not wait for it.
     from study import cluster
@@ -47,6 +47,6 @@ def conduct(
         searcher = StageSearcher(
             graph=graph, store=store, site=site, progress=progress, limit=limit, present=cluster.present, feed=feed
         )
-        known = {**source_facts(), **(facts or {})}
+        known = source_facts() | {"purpose": purpose}
         with around or nullcontext(), shown(progress, console):
             schedule(searcher, site=site, command=uuid.uuid4().hex[:12], facts=known, scratch=scratch)

@@ -126,7 +126,7 @@ def _draw_trials(axes: Axes, trials: Trials, places: Sequence[float], title: str
     if complete:
         x, y = zip(*complete, strict=True)
         best = np.maximum.accumulate(y) if trials.large else np.minimum.accumulate(y)
-        axes.step(x, best, where="post", color=drawing.SERIES[0], linewidth=1.4)
+        axes.step([*x, places[-1]], [*best, best[-1]], where="post", color=drawing.SERIES[0], linewidth=1.4)
         axes.scatter(x, y, s=12, color=drawing.SERIES[0], linewidths=0)
     known = [(place, value) for place, value in pruned if value is not None]
     if known:

@@ -205,7 +205,8 @@ class Asking:
         self._space.suggest(copy.ask())
         self.study.add_trial(copy.get_trials(deepcopy=False)[-1])
         trial = self.study.get_trials(deepcopy=False)[-1]
-        assert trial.number == number, f"trial {trial.number} was asked for by another command"
+        if trial.number != number:
+            raise ValueError(f"another command is at this search: it asked for trial {number}")
         return trial
 
     def _same_before(self, number: int) -> int | None:

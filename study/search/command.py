@@ -188,7 +188,7 @@ class SearchCommand:
                 console=self.console,
                 feed=self,
                 expected=[search.stage_of(Hyperparameters()) for search in self.searches],
-                facts={"purpose": "search"},
+                purpose="search",
             )
         else:
             self._say("Nothing to train: the budget is spent.")
