@@ -1,8 +1,8 @@
-"""Which learning rates, weight decay, dropout and batch size does the ablation's reference want?
+"""Which learning rate, schedule, weight decay, dropout and batch size do the ablation's arms want?
 
-Optuna asks for values; each trial is the last stage of the arm, and separators are those of the ablation. The winner is
-a small file that the ablation takes for all of its arms; `--arms bare reference` searches for each of them, with equal
-budgets.
+Optuna asks for values; each trial is the last stage of an arm, and separators are those of the ablation. With
+`--arms reference` the winner is a small file that the ablation takes for all of its arms; without, each arm is searched
+for, with equal budgets, and takes its own.
 
     python experiments/search.py --storage results/demo --arms reference --budget 20
     python experiments/ablation.py --storage results/demo --hyperparameters results/demo/searches/rates-demo-winner.json
@@ -23,7 +23,7 @@ reference = Trial(
 
 search = Search(
     name="rates",
-    arms=[bare(reference), *one_factor_off(reference)],
+    arms=[bare(reference), *one_factor_off(reference, source=["none", "drums"])],
     space=Space(
         {
             "backend_learning_rate": Real(low=3e-4, high=3e-2, log=True),

@@ -7,10 +7,10 @@ from typing import Any
 
 from components.adapters import ALL_POINTS, without
 from components.probe import Feature
-from study.search.hyperparameters import Hyperparameters, tuned
+from study.search.hyperparameters import Hyperparameters, tuned_stage
 from study.stage import Stage
 from study.trial import Source, Trial, bare_trial, probe_trial
-from study.unfold import Corpora, Recipe, unfold
+from study.unfold import Corpora, Recipe
 
 # What a probe of a separator hears unless something else is asked for.
 DEFAULT: Sequence[Feature] = ("mixture", "estimates")
@@ -171,12 +171,13 @@ class Study:
         self, recipe: Recipe, corpora: Corpora, values: Mapping[str, Hyperparameters] | None = None
     ) -> list[PlannedRun]:
         """Every arm with every seed, seed by seed; `values` are arms' own for their last stage."""
-        recipes = {
-            arm.name: tuned(recipe, arm.trial, values[arm.name]) if values and arm.name in values else recipe
-            for arm in self.arms
-        }
+        own = values or {}
         return [
-            PlannedRun(arm=arm, seed=seed, final_stage=unfold(arm.trial, seed, recipes[arm.name], corpora))
+            PlannedRun(
+                arm=arm,
+                seed=seed,
+                final_stage=tuned_stage(arm.trial, seed, recipe, corpora, own.get(arm.name, Hyperparameters())),
+            )
             for seed in self.seeds
             for arm in self.arms
         ]

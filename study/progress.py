@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from study.stage import Stage, StageGraph
 
+# How the error begins of a stage that is given up though nothing of its own went wrong.
+LOST = "its processes were lost"
 State = Literal["waiting", "running", "done", "failed", "skipped", "pruned"]
 
 

@@ -16,13 +16,11 @@ from ray.train import TrainingFailedError
 from ray.tune.search import Searcher
 
 from study import cluster
-from study.progress import Progress
+from study.progress import LOST, Progress
 from study.records import Records
 from study.site import Site
 from study.stage import Rule, Stage, StageGraph
 from study.store import Store
-
-LOST = "its processes were lost"
 
 Resource = Mapping[str, float]
 

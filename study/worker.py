@@ -27,6 +27,7 @@ from torch import distributed
 from study.attempt import Attempt
 from study.cluster import Alone, Places
 from study.derive import check_result
+from study.progress import LOST
 from study.records import Records
 from study.site import Resources, Site
 from study.stage import Pruned, Rule, Stage, StageRun
@@ -153,7 +154,7 @@ def _plan(stage: Stage, store: Store, work: Work) -> dict[str, Any]:
         if outcome and outcome["outcome"] == "failed":
             return {"outcome": _failure(outcome["error"])}
     if outcomes.count(None) > LOST_WORKER_RETRIES:
-        error = f"its processes were lost {outcomes.count(None)} times"
+        error = f"{LOST} {outcomes.count(None)} times"
         Records(store).write_failure(stage, error, _facts(work))
         return {"outcome": _failure(error)}
     state = store.latest_state(stage.identity)

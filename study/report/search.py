@@ -193,7 +193,7 @@ def _taken(facts: Facts) -> Table | None:
     names = list(dict.fromkeys(name for entry in arms.values() for name in entry["values"]))
     rows = [
         [
-            label("all arms" if len(arms) == 1 else arm),
+            label("all arms" if len(facts.hyperparameters["searched"]) == 1 else arm),
             *(_value(entry["values"].get(name, "–")) for name in names),
             label(f"{entry['search']}, trial {entry['trial']}"),
             label(entry["budget"]),

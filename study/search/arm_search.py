@@ -12,12 +12,12 @@ from study.kinds import TEST, TestStage
 from study.progress import Progress
 from study.search.asking import Asking, Method
 from study.search.budget import Budget
-from study.search.hyperparameters import Hyperparameters, last_training, tuned, with_last_training
+from study.search.hyperparameters import Hyperparameters, last_training, tuned_stage, with_last_training
 from study.search.space import Space
 from study.setting import Setting
 from study.stage import Rule, Stage
 from study.store import Store
-from study.unfold import Recipe, unfold
+from study.unfold import Recipe
 
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
@@ -32,9 +32,13 @@ def search_recipe(setting: Setting, arm: Arm, validate_every: int) -> Recipe:
 
 def stage_of(values: Hyperparameters, *, arm: Arm, recipe: Recipe, setting: Setting, seed: int) -> Stage:
     """The last stage of the arm with these values, scored on the validation split alone."""
-    stage = unfold(arm.trial, seed, tuned(recipe, arm.trial, values), setting.corpora)
+    stage = tuned_stage(arm.trial, seed, recipe, setting.corpora, values)
     told = ", ".join(f"{name} {f'{v:.3g}' if isinstance(v, float) else v}" for name, v in values.given.items())
     return replace(stage, config=replace(stage.config, scored="validation"), label=f"search {arm.name}: {told}")
+
+
+def is_complete(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.COMPLETE
 
 
 class ArmSearch:
@@ -96,6 +100,13 @@ class ArmSearch:
         done = store.done(self.test.identity) if self.test else None
         return dict(store.outcome(self.test.identity, done.attempt)["metrics"]) if self.test and done else {}  # pyright: ignore[reportOptionalSubscript]
 
+    def check_budget(self) -> None:
+        """ValueError for fewer trials than are told: arms would seem to have had equal budgets that had not."""
+        if self.budget.trials is not None and self.budget.trials < len(self.asking.told):
+            raise ValueError(
+                f"--budget {self.budget.trials}: of {self.name!r} {len(self.asking.told)} trials are told already"
+            )
+
     def counts(self) -> dict[str, int]:
         """How many trials ended how."""
         states = [STATES[trial.state] for trial in self.asking.told]
@@ -119,7 +130,8 @@ class ArmSearch:
                 "arm": self.arm.name,
                 "state": STATES[trial.state],
                 "final_stage": trial.user_attrs["stage"],
-                "values": dict(zip(self.method.objectives, trial.values or (), strict=False)),
+                # Optuna gives a trial that was given up the value that it had reached.
+                "values": dict(zip(self.method.objectives, trial.values, strict=True)) if is_complete(trial) else {},
                 "numbers": {k: float(v) for k, v in trial.params.items() if not isinstance(v, str)},
                 "choices": {k: v for k, v in trial.params.items() if isinstance(v, str)},
                 "reached": next(reversed(trial.intermediate_values.values()), None),

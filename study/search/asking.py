@@ -7,7 +7,7 @@ depends on the seed, the width and the results alone. All of it is in Optuna's s
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from study.identity import difference
-from study.progress import Progress
+from study.progress import LOST, Progress
 from study.search.budget import FEWEST_FOR_TERMINATOR, TERMINATOR_EVERY, Budget, is_worthless
 from study.search.halving import Halving, HalvingRule, validated
 from study.search.hyperparameters import Hyperparameters
@@ -35,8 +35,19 @@ _STATES = {
     "done": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
-    "skipped": TrialState.FAIL,
 }
+# So many trials in a row that failed, or that asked for what was known, end a search.
+MOST_IN_VAIN = 20
+
+
+def _on_the_way(trial: FrozenTrial) -> FrozenTrial:
+    """A trial as it was when nothing of it was known but its values."""
+    return optuna.trial.create_trial(
+        state=TrialState.RUNNING,
+        params=trial.params,
+        distributions=trial.distributions,
+        system_attrs=trial.system_attrs,
+    )
 
 
 def sampler_of(name: SamplerName, seed: int, number: int) -> BaseSampler:
@@ -81,8 +92,13 @@ class Method:
 
     def values(self, outcome: Mapping[str, Any]) -> list[float]:
         """What the objectives are of a stage that is done; quality is measured on the validation split."""
-        found = outcome["metrics"] | {f"validation_{DURATION}": outcome[DURATION]}
+        found = outcome["metrics"] | {f"validation_{DURATION}": trained_s(outcome["epochs"])}
         return [float(found[f"validation_{name}"]) for name in self.objectives]
+
+
+def trained_s(epochs: Iterable[Mapping[str, Any]]) -> float:
+    """Seconds of training, before interruptions and after them."""
+    return sum(float(epoch[DURATION]) for epoch in epochs)
 
 
 class Asking:
@@ -120,6 +136,7 @@ class Asking:
         self._known: dict[int, Stage] = {}
         self._allowed: dict[tuple[int, int], bool] = {}
         self._num_judged, self._worthless = 0, False
+        self._is_stuck = False
         trials = self.study.get_trials(deepcopy=False)
         self.told: list[FrozenTrial] = [trial for trial in trials if trial.state.is_finished()]
         self._num_before = len(self.told)
@@ -163,10 +180,17 @@ class Asking:
         place = (self._num_asked, len(self.told))
         if place not in self._allowed:
             size, spent = self._space.size, sum(trial.user_attrs.get(DURATION, 0.0) for trial in self.told)
-            is_left = self._method.sampler != "exhaustive" or size is None or self._num_asked < size
+            different = {stage.identity for stage in (*map(self._stage, self.told), *self.stages.values())}
+            is_left = (size is None or len(different) < size) and not self._is_in_vain and not self._is_stuck
             worthless = self._budget.until_worthless and self._is_worthless()
             self._allowed = {place: is_left and self._budget.allows(self._num_asked, spent, is_worthless=worthless)}
         return self._allowed[place]
+
+    @property
+    def _is_in_vain(self) -> bool:
+        """Whether the last trials have failed or told nothing new, one and all."""
+        last = self.told[-MOST_IN_VAIN:]
+        return len(last) == MOST_IN_VAIN and not any(trial.user_attrs[DURATION] for trial in last)
 
     def _is_worthless(self) -> bool:
         """Whether that was so after any number of trials: what is over stays over, also for another command."""
@@ -187,7 +211,7 @@ class Asking:
             return []
         if self._method.halving is not None:
             # Not more than had been told when it was asked for first.
-            known = self.told[: max(number - self._method.width + 1, 0)]
+            known = self.told[: self._num_known(number)]
             self._rules[stage.identity] = HalvingRule(
                 halving=self._method.halving,
                 metric=self._method.first,
@@ -201,13 +225,19 @@ class Asking:
         copy = optuna.create_study(
             sampler=sampler_of(self._method.sampler, self._method.seed, number), directions=self._method.directions
         )
-        copy.add_trials(self.study.get_trials(deepcopy=False))
+        trials = self.study.get_trials(deepcopy=False)
+        known = self._num_known(number)
+        copy.add_trials([*trials[:known], *map(_on_the_way, trials[known:])])
         self._space.suggest(copy.ask())
         self.study.add_trial(copy.get_trials(deepcopy=False)[-1])
         trial = self.study.get_trials(deepcopy=False)[-1]
         if trial.number != number:
             raise ValueError(f"another command is at this search: it asked for trial {number}")
         return trial
+
+    def _num_known(self, number: int) -> int:
+        """How many trials have a say in what a trial is, however many have been told by now."""
+        return max(number - self._method.width + 1, 0)
 
     def _same_before(self, number: int) -> int | None:
         """The number of an earlier trial of the same stage."""
@@ -232,13 +262,24 @@ class Asking:
             return True
         stage = self.stages[number]
         entry = self._progress.stages.get(stage.identity)
-        state = _STATES.get(entry.state) if entry else None
-        if state is None:
+        if entry is not None and (entry.state == "skipped" or entry.error.startswith(LOST)):
+            # No fault of its values: it is not told, and the next command tries it again.
+            self._is_stuck = True
+        if entry is None or self._is_stuck or entry.state not in _STATES:
             return False
-        outcome = self._outcome(stage) or {"epochs": [], "metrics": {}, "duration_s": 0.0}
+        state, outcome = _STATES[entry.state], self._outcome(stage) or {"epochs": [], "metrics": {}}
+        epochs = self._judged(stage, outcome["epochs"])
+        if len(epochs) < len(outcome["epochs"]):
+            state = TrialState.PRUNED
         values = self._method.values(outcome) if state == TrialState.COMPLETE else None
-        self._tell(number, state, values, validated(outcome["epochs"], self._method.first), outcome["duration_s"])
+        self._tell(number, state, values, validated(epochs, self._method.first), trained_s(epochs))
         return True
+
+    def _judged(self, stage: Stage, epochs: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """The epochs after which this search gives a stage up, also one that another search has trained to its end."""
+        rule = self._rules.get(stage.identity)
+        ends = range(1, len(epochs)) if rule is not None else ()
+        return next((epochs[:end] for end in ends if rule is not None and rule(epochs[:end])), epochs)
 
     def _outcome(self, stage: Stage) -> dict[str, Any] | None:
         """What the attempt left that counts, or the last one."""

@@ -15,7 +15,7 @@ TERMINATOR_EVERY = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Trials, seconds of all stages together, or until Optuna's terminator expects less of going on than noise gives.
+    """Trials, seconds that their last stages train, or until Optuna's terminator expects less of more than noise gives.
 
     Exactly one of them is given.
     """
@@ -35,13 +35,15 @@ class Budget:
         except ValueError:
             amount = -1
         if not 0 < amount < float("inf"):
-            raise ValueError(f"--budget {text!r}: give trials (30), seconds of stages (3600s), or {TERMINATOR}")
+            raise ValueError(f"--budget {text!r}: give trials (30), seconds of training (3600s), or {TERMINATOR}")
         return cls(stage_seconds=amount) if is_time else cls(trials=int(amount))
 
     def __str__(self) -> str:
         if self.trials is not None:
             return f"{self.trials} trials"
-        return f"{self.stage_seconds:g} s of stages" if self.stage_seconds is not None else "until Optuna's terminator"
+        return (
+            f"{self.stage_seconds:g} s of training" if self.stage_seconds is not None else "until Optuna's terminator"
+        )
 
     def allows(self, num_asked: int, seconds: float, *, is_worthless: bool) -> bool:
         """Whether one trial more may be asked for."""

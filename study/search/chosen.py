@@ -12,7 +12,7 @@ from study.storage import open_storage
 from study.unfold import Corpora
 
 FORMAT = 1
-ENTRY_KEYS = ("values", "search", "trial", "metric", "value", "preset", "budget", "corpora")
+ENTRY_KEYS = ("values", "search", "trial", "metric", "value", "preset", "budget", "trials", "corpora")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,11 @@ class Chosen:
         return {name: Hyperparameters(**entry["values"]) for name, entry in self.content["arms"].items()}
 
     @property
+    def is_for_all(self) -> bool:
+        """Whether one arm was searched for, in the place of all."""
+        return len(self.content["searched"]) == 1
+
+    @property
     def digest(self) -> str:
         """Of the values alone."""
         return digest({name: values.given for name, values in self.arms.items()})
@@ -33,10 +38,10 @@ class Chosen:
     def of_arms(self, names: Sequence[str]) -> dict[str, Hyperparameters]:
         """Values for each arm: those of the one that was searched for all, or each arm's own.
 
-        ValueError if several were searched and an arm is not among them.
+        ValueError if several were searched and an arm is not among them; probes have none.
         """
         found = self.arms
-        if len(found) == 1:
+        if self.is_for_all:
             return dict.fromkeys(names, *found.values())
         missing = [name for name in names if name not in found and not name.startswith("probe ")]
         if missing:
@@ -47,7 +52,7 @@ class Chosen:
         """Lines that say what the values are, and where they were found on something else."""
         for name, entry in self.content["arms"].items():
             values = ", ".join(f"{key} {_shown(value)}" for key, value in entry["values"].items())
-            of_all = "all arms" if len(self.content["arms"]) == 1 else f"arm {name}"
+            of_all = "all arms" if self.is_for_all else f"arm {name}"
             yield f"Hyperparameters of {of_all}: {values} (search {entry['search']!r}, trial {entry['trial']})"
             others = [kind for kind, known in entry["corpora"].items() if _other(kind, known, corpora)]
             others += [f"preset {entry['preset']}"] if entry["preset"] != preset else []
@@ -63,9 +68,9 @@ def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def to_text(entries: Mapping[str, Mapping[str, Any]]) -> str:
-    """The file of these arms' entries."""
-    return json.dumps({"format": FORMAT, "arms": entries}, indent=2) + "\n"
+def to_text(entries: Mapping[str, Mapping[str, Any]], searched: Sequence[str]) -> str:
+    """The file of these arms' entries; `searched`: the arms that were searched for, with a winner or without."""
+    return json.dumps({"format": FORMAT, "searched": list(searched), "arms": entries}, indent=2) + "\n"
 
 
 def read_chosen(address: str) -> Chosen:
@@ -87,17 +92,36 @@ def read_chosen(address: str) -> Chosen:
 
 
 def _check(content: Any, address: str) -> None:
-    if not isinstance(content, dict) or content.get("format") != FORMAT or not content.get("arms"):
-        raise ValueError(f"--hyperparameters {address} is no file of values of format {FORMAT}")
-    for arm, entry in content["arms"].items():
-        if missing := [key for key in ENTRY_KEYS if key not in entry]:
-            raise ValueError(f"--hyperparameters {address}: arm {arm!r} lacks {', '.join(missing)}")
-        if unknown := [name for name in entry["values"] if name not in NAMES]:
-            raise ValueError(f"--hyperparameters {address}: there is no hyperparameter {unknown[0]!r}")
-        try:
-            Hyperparameters(**entry["values"])
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"--hyperparameters {address}: arm {arm!r}: {error}") from None
-    budgets = {entry["budget"] for entry in content["arms"].values()}
+    place = f"--hyperparameters {address}"
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"{place} is no file of values of format {FORMAT}")
+    arms, searched = content.get("arms"), content.get("searched")
+    if not (isinstance(arms, dict) and arms and isinstance(searched, list) and {*arms} <= {*searched}):
+        raise ValueError(f"{place} names no arm with values, or not which were searched for")
+    for arm, entry in arms.items():
+        _check_entry(entry, f"{place}: arm {arm!r}")
+    budgets = {(entry["budget"], _num_trials(entry)) for entry in arms.values()}
     if len(budgets) > 1:
-        raise ValueError(f"--hyperparameters {address}: arms had unequal budgets: {', '.join(sorted(budgets))}")
+        told = ", ".join(sorted(f"{budget} ({number} told)" for budget, number in budgets))
+        raise ValueError(f"{place}: arms had unequal budgets: {told}")
+
+
+def _num_trials(entry: Mapping[str, Any]) -> int | None:
+    """Of a budget in trials; the others end when they end."""
+    return sum(entry["trials"].values()) if entry["budget"].endswith("trials") else None
+
+
+def _check_entry(entry: Any, place: str) -> None:
+    if not isinstance(entry, dict):
+        raise ValueError(f"{place} is {entry!r}")
+    if missing := [key for key in ENTRY_KEYS if key not in entry]:
+        raise ValueError(f"{place} lacks {', '.join(missing)}")
+    for key in ("values", "corpora", "trials"):
+        if not isinstance(entry[key], dict):
+            raise ValueError(f"{place}: {key} is {entry[key]!r}")
+    if unknown := [name for name in entry["values"] if name not in NAMES]:
+        raise ValueError(f"{place}: there is no hyperparameter {unknown[0]!r}")
+    try:
+        Hyperparameters(**entry["values"])
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None

@@ -92,22 +92,33 @@ class SearchCommand:
         self.store, self.site = self.setting.store, self.setting.site
         self.progress = Progress()
         stack.enter_context(_alone(self.store.storage.local_path(f"{FOLDER}/{slug(self.name)}.lock"), self.name))
-        storage = _optuna_storage(
-            options.optuna_storage, self.store.storage.local_path(f"{FOLDER}/{slug(self.name)}.db")
-        )
-        self.searches = [self._search_of(arm, storage) for arm in drawn.arms]
+        database = self.store.storage.local_path(f"{FOLDER}/{slug(self.name)}.db")
+        if options.plan and database is not None and not options.optuna_storage and not database.exists():
+            self._storage = optuna.storages.InMemoryStorage()
+        else:
+            self._storage = _optuna_storage(options.optuna_storage, database)
+        self.searches = [self._search_of(arm) for arm in drawn.arms]
 
-    def _search_of(self, arm: Arm, storage: optuna.storages.BaseStorage) -> ArmSearch:
+    def _storage_of(self, name: str) -> optuna.storages.BaseStorage:
+        """Optuna's storage; for the plan of a search that is not there yet, one that is forgotten again."""
+        is_there = name in optuna.get_all_study_names(self._storage)
+        return self._storage if is_there or not self.options.plan else optuna.storages.InMemoryStorage()
+
+    def _search_of(self, arm: Arm) -> ArmSearch:
         num_epochs = last_training(self.setting.recipe, arm.trial).num_epochs
         halving, every = self.options.halving(num_epochs), self.options.grace(num_epochs)
-        objectives = self._objectives(arm)
+        objectives, name = self._objectives(arm), f"{self.name} {arm.name}"
+        if self.options.sampler == "exhaustive" and self.space.size is None:
+            raise ValueError(
+                "--sampler exhaustive takes every combination; a space with a Real range has no end of them"
+            )
         recipe = search_recipe(self.setting, arm, every)
         stage = partial(stage_of, arm=arm, recipe=recipe, setting=self.setting, seed=self.options.seed)
         self._check(stage)
         described = {
             "preset": self.options.preset,
             "factors": arm.trial.factors,
-            "corpora": {kind: corpus.digest for kind, corpus in self.setting.corpora.by_kind.items()},
+            "corpora": {kind: self.setting.corpora.of(kind).digest for kind in _kinds(arm)},
             "space": canonical(dict(self.space.ranges)),
             "objectives": objectives,
             "sampler": self.options.sampler,
@@ -119,8 +130,8 @@ class SearchCommand:
         }
         return ArmSearch(
             arm=arm,
-            name=f"{self.name} {arm.name}",
-            storage=storage,
+            name=name,
+            storage=self._storage_of(name),
             space=self.space,
             method=Method(
                 sampler=self.options.sampler,
@@ -173,7 +184,12 @@ class SearchCommand:
             )
 
     def run(self) -> int:
-        """Asks and trains until the budget is spent, tests the winner, writes the records, the file and the page."""
+        """Asks and trains until the budget is spent, tests the winner, writes the records, the file and the page.
+
+        ValueError for a budget that is smaller than what is told already.
+        """
+        for search in self.searches:
+            search.check_budget()
         for line in self._headlines():
             self._say(line)
         self._say(f"storage {self.store.storage.name}   logs {self.store.storage.name}/logs")
@@ -253,7 +269,7 @@ class SearchCommand:
         entries = {search.arm.name: entry for search in self.searches if (entry := search.entry()) is not None}
         if not entries:
             return
-        data = to_text(entries).encode()
+        data = to_text(entries, searched=[search.arm.name for search in self.searches]).encode()
         path = f"{FOLDER}/{slug(self.name)}-winner.json"
         self.store.storage.write(path, data)
         place = self.store.storage.name_of(path)
@@ -261,7 +277,9 @@ class SearchCommand:
             given = Path(self.options.output).expanduser().absolute()
             open_storage(given.parent).write(given.name, data)
             place = str(given)
-        self._say(f"\nWinner: {place}\nTry:  python experiments/ablation.py --hyperparameters {place}")
+        self._say(f"\nWinner: {place}")
+        where = f"--preset {self.options.preset} --storage {self.store.storage.name}"
+        self._say(f"Try:  python experiments/ablation.py {where} --hyperparameters {place}")
 
     def _publish(self) -> None:
         from study.report.publish import publish_searches
@@ -270,6 +288,11 @@ class SearchCommand:
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def _kinds(arm: Arm) -> list[str]:
+    """The corpora that an arm's stages are trained on."""
+    return [arm.trial.task, *(["separation"] if arm.trial.source not in (None, "none") else [])]
 
 
 def _chosen_arms(arms: Sequence[Arm], names: Sequence[str]) -> list[Arm]:

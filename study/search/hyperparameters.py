@@ -1,12 +1,14 @@
 """Hyperparameters: values of a trial's last stage that are no factors, and how they enter a recipe."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, get_args
 
 from components.phases import OptimiserName, Phase, ScheduleName, TrainingConfig
+from study.stage import Stage
 from study.trial import Trial
-from study.unfold import BackendRecipe, Recipe
+from study.unfold import BackendRecipe, Corpora, Recipe, unfold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +38,19 @@ class Hyperparameters:
 
     def __post_init__(self) -> None:
         for name in ("backend_learning_rate", "unet_learning_rate", "adapters_learning_rate", "adapters_std"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"Hyperparameters.{name} is {value}; it must be positive")
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise ValueError(f"Hyperparameters.dropout is {self.dropout}; it lies between 0 and 1")
-        if self.schedule == "step_decay":
-            raise ValueError("Hyperparameters.schedule is 'step_decay', whose steps are the preset's to say")
+            self._check_number(name, lambda value: value > 0, "it must be positive")
+        self._check_number("weight_decay", lambda value: value >= 0, "it must be at least 0")
+        self._check_number("dropout", lambda value: 0 <= value < 1, "it lies between 0 and 1")
+        self._check_number("batch_size", lambda value: type(value) is int and value > 0, "it is a whole number from 1")
+        for name, allowed in (("optimiser", get_args(OptimiserName)), ("schedule", ("constant", "one_cycle"))):
+            if getattr(self, name) not in (None, *allowed):
+                raise ValueError(f"Hyperparameters.{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}")
+
+    def _check_number(self, name: str, fits: Callable[[Any], bool], allowed: str) -> None:
+        value = getattr(self, name)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if value is not None and not (is_number and fits(value)):
+            raise ValueError(f"Hyperparameters.{name} is {value!r}; {allowed}")
 
     @property
     def given(self) -> dict[str, Any]:
@@ -67,15 +75,26 @@ def applicable(trial: Trial) -> set[str]:
     return names
 
 
-def tuned(recipe: Recipe, trial: Trial, values: Hyperparameters) -> Recipe:
-    """The recipe with these values for the last stage of the trial, as far as it has the parts."""
+def tuned_stage(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora, values: Hyperparameters) -> Stage:
+    """The trial's last stage with these values, as far as it has the parts; what comes before it stays as it is."""
     if trial.scheme == "probe":
-        return recipe
+        return unfold(trial, seed, recipe, corpora)
     known = Hyperparameters(**{name: value for name, value in values.given.items() if name in applicable(trial)})
-    backend = recipe.backends[str(trial.backend)]
+    name = str(trial.backend)
+    backend = _backend(recipe.backends[name], trial, known)
     std = recipe.adapters_initial_std if known.adapters_std is None else known.adapters_std
-    changed = {**recipe.backends, str(trial.backend): _backend(backend, trial, known)}
-    return replace(recipe, backends=changed, adapters_initial_std=std)
+    changed = replace(recipe, backends={**recipe.backends, name: backend}, adapters_initial_std=std)
+    return _with_dropout(unfold(trial, seed, changed, corpora), known.dropout)
+
+
+def _with_dropout(stage: Stage, dropout: float | None) -> Stage:
+    """In the last stage alone: a backend that was trained before had the preset's."""
+    if dropout is None:
+        return stage
+    part = "joint" if hasattr(stage.config, "joint") else "classifier"
+    network = getattr(stage.config, part)
+    changed = replace(network, backend=replace(network.backend, dropout=dropout))
+    return replace(stage, config=replace(stage.config, **{part: changed}))
 
 
 def last_training(recipe: Recipe, trial: Trial) -> TrainingConfig:
@@ -93,17 +112,16 @@ def with_last_training(backend: BackendRecipe, trial: Trial, training: TrainingC
 
 def _backend(backend: BackendRecipe, trial: Trial, values: Hyperparameters) -> BackendRecipe:
     training = backend.training if trial.is_bare else backend.finetuning[str(trial.unet)]
-    network = backend.network if values.dropout is None else replace(backend.network, dropout=values.dropout)  # pyright: ignore[reportCallIssue]
-    return with_last_training(replace(backend, network=network), trial, _training(training, values))
+    return with_last_training(backend, trial, _training(training, values))
 
 
 def _training(training: TrainingConfig, values: Hyperparameters) -> TrainingConfig:
     before = training.phases[0].learning_rate
-    rate = values.backend_learning_rate or before
+    rate = before if values.backend_learning_rate is None else values.backend_learning_rate
     phases = [_phase(phase, place, rate / before, values) for place, phase in enumerate(training.phases)]
     parts = {"separator": values.unet_learning_rate, "adapters": values.adapters_learning_rate}
     factors = {**training.learning_rate_factors, **{name: own / rate for name, own in parts.items() if own is not None}}
-    size = values.batch_size or training.batch_size
+    size = training.batch_size if values.batch_size is None else values.batch_size
     return replace(training, phases=tuple(phases), batch_size=size, learning_rate_factors=factors)
 
 

@@ -13,7 +13,7 @@ class SearchOptions(SiteOptions):
     """Where and how a search runs. Running the same command again goes on with it; a larger budget makes it longer."""
 
     budget: str = "20"
-    """For each arm: trials (30), seconds of stages (3600s), or until Optuna's terminator (terminator)."""
+    """For each arm: trials (30), seconds of their training (3600s), or until Optuna's terminator (terminator)."""
     sampler: SamplerName = "tpe"
     """Who asks for values; exhaustive takes every combination of a space of choices."""
     objectives: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ class SearchOptions(SiteOptions):
     early_stopping: bool = True
     """Give trials up early by successive halving."""
     grace_epochs: int | None = None
-    """Epochs before a trial may be given up, and between validations. Default: a ninth of a stage's."""
+    """Epochs before a trial may be given up, and between validations. Default: a quarter of a stage's."""
     reduction: int = 3
     """One in so many trials goes on from one rung to the next."""
     optuna_storage: str = ""
@@ -40,6 +40,8 @@ class SearchOptions(SiteOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         Budget.parsed(self.budget)
+        if self.seed < 0:
+            raise ValueError(f"--seed is {self.seed}; give at least 0")
         if self.parallel < 1:
             raise ValueError(f"--parallel is {self.parallel}; give at least 1")
         if self.early_stopping and len(self.objectives) > 1:
@@ -66,4 +68,4 @@ class SearchOptions(SiteOptions):
         return found
 
     def grace(self, num_epochs: int) -> int:
-        return max(1, num_epochs // 9) if self.grace_epochs is None else self.grace_epochs
+        return max(1, num_epochs // 4) if self.grace_epochs is None else self.grace_epochs

@@ -1,6 +1,6 @@
 """Does TPE find better values than chance, and does early stopping keep the winner? On generated music, without Ray.
 
-python -m tests.benchmarks.searching --folder /tmp/searching      # about 20 minutes on two cores
+python -m tests.benchmarks.searching --folder /tmp/searching      # about 25 minutes on two cores
 
 Each trial trains the demo's bare backend for nine epochs. First TPE and random search with equal budgets, three seeds
 each: the best validation score, and that winner's score on the test split. Then every combination of a small space,
@@ -26,13 +26,13 @@ from study.progress import Progress
 from study.search.asking import Asking, Method
 from study.search.budget import Budget
 from study.search.halving import Halving
-from study.search.hyperparameters import Hyperparameters, last_training, tuned, with_last_training
+from study.search.hyperparameters import Hyperparameters, last_training, tuned_stage, with_last_training
 from study.search.space import Choice, Real, Space
 from study.site import Site
 from study.stage import Pruned, Stage, StageGraph, StageRun
 from study.store import Store
 from study.trial import Trial, bare_trial
-from study.unfold import Corpora, Recipe, unfold
+from study.unfold import Corpora, Recipe
 
 NUM_EPOCHS, NUM_TRIALS, SEEDS, WIDTH = 9, 20, (0, 1, 2), 2
 ARM = bare_trial(Trial())
@@ -87,7 +87,7 @@ def search(folder: Path, space: str, sampler: Any, seed: int, early: bool) -> st
     shutil.rmtree(place, ignore_errors=True)
 
     def stage_of(values: Hyperparameters) -> Stage:
-        stage = unfold(ARM, seed, tuned(known, ARM, values), found)
+        stage = tuned_stage(ARM, seed, known, found, values)
         return replace(stage, config=replace(stage.config, scored="validation"))
 
     store, progress, graph = Store(place), Progress(), StageGraph()
@@ -96,7 +96,7 @@ def search(folder: Path, space: str, sampler: Any, seed: int, early: bool) -> st
         objectives={"roc_auc": True},
         seed=seed,
         width=WIDTH,
-        halving=Halving(grace_epochs=1) if early else None,
+        halving=Halving(grace_epochs=2) if early else None,
         num_epochs=NUM_EPOCHS,
     )
     asking = Asking(

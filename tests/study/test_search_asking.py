@@ -4,8 +4,9 @@ import pytest
 from optuna.trial import TrialState
 from toy_search import CHOICES, NUM_EPOCHS, SPACE, Bench, told
 
-from study.search.asking import SamplerName
+from study.search.asking import MOST_IN_VAIN, SamplerName
 from study.search.budget import Budget, is_worthless
+from study.stage import StageGraph
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes"])
@@ -33,10 +34,64 @@ def test_a_killed_search_asks_for_the_same_and_finds_the_same(tmp_path, sampler:
     assert best is not None and expected is not None and best.number == expected.number
 
 
-def test_a_larger_budget_goes_on_with_the_same_search(tmp_path):
-    short = Bench(tmp_path, budget="6").run()
-    long = Bench(tmp_path, budget="10").run()
-    assert told(long)[:6] == told(short) and len(long.told) == 10
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
+def test_a_larger_budget_goes_on_as_if_it_had_been_known_from_the_beginning(tmp_path, sampler: SamplerName):
+    for name in ("longer", "at once"):
+        (tmp_path / name).mkdir()
+    short = Bench(tmp_path / "longer", budget="15", sampler=sampler).run()
+    long = Bench(tmp_path / "longer", budget="24", sampler=sampler).run()
+    assert told(long)[:15] == told(short)
+    assert told(long) == told(Bench(tmp_path / "at once", budget="24", sampler=sampler).run())
+
+
+def test_what_another_search_has_trained_to_its_end_is_judged_all_the_same(tmp_path):
+    for name in ("alone", "after"):
+        (tmp_path / name).mkdir()
+    alone = Bench(tmp_path / "alone", sampler="random").run()
+    assert any(trial.state == TrialState.PRUNED for trial in alone.told)
+    Bench(tmp_path / "after", sampler="random", halving=None).run()
+    (tmp_path / "after" / "optuna.db").unlink()
+    after = Bench(tmp_path / "after", sampler="random").run()
+    assert told(after) == told(alone)
+
+
+def failing(asking, progress, store, state: str, error: str) -> None:
+    """Every stage that is asked for ends so."""
+    graph = StageGraph()
+    while new := asking.more():
+        graph.add(new)
+        progress.add(graph, store.done_identities(graph.identities))
+        for stage in new:
+            progress.end(stage.identity, state, error)
+
+
+@pytest.mark.parametrize(("state", "error"), [("skipped", "its parent failed"), ("failed", "its processes were lost")])
+def test_what_is_no_fault_of_a_trial_is_tried_again_by_the_next_command(tmp_path, state, error):
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+    bench = Bench(tmp_path / "broken")
+    asking, progress, store = bench.made()
+    failing(asking, progress, store, state, error)
+    assert asking.told == [] and not asking.finished
+    assert told(bench.run()) == told(Bench(tmp_path / "whole").run())
+
+
+def test_a_trial_that_raises_counts_and_many_of_them_end_the_search(tmp_path):
+    asking, progress, store = Bench(tmp_path, budget="1000s").made()
+    failing(asking, progress, store, "failed", "NonFiniteError: not finite at step 3")
+    states = {trial.state for trial in asking.told}
+    assert states == {TrialState.FAIL} and MOST_IN_VAIN <= len(asking.told) < MOST_IN_VAIN + 3
+    assert asking.finished and asking.best() is None
+
+
+def test_a_space_that_is_exhausted_ends_the_search(tmp_path):
+    found = Bench(tmp_path, CHOICES, budget="10000s", halving=None, sampler="random").run()
+    assert len({str(trial.params) for trial in found.told}) == 6
+
+
+def test_seconds_are_those_of_training(tmp_path):
+    found = Bench(tmp_path, budget="3", halving=None).run()
+    assert [trial.user_attrs["duration_s"] for trial in found.told] == [float(NUM_EPOCHS)] * 3
 
 
 def test_one_at_a_time_is_optunas_own_loop(tmp_path):
@@ -74,7 +129,7 @@ def test_trials_given_up_are_told_as_pruned_with_what_they_had_reached(tmp_path)
 
 def test_values_asked_for_twice_are_one_stage(tmp_path):
     asking = Bench(tmp_path, CHOICES, sampler="random", budget="20", halving=None).run()
-    assert len(asking.told) == 20
+    assert 6 < len(asking.told) <= 20
     values = {str(trial.params): trial.values for trial in asking.told}
     assert len(values) <= 6 and all(trial.values == values[str(trial.params)] for trial in asking.told)
     assert sum(trial.user_attrs["duration_s"] > 0 for trial in asking.told) <= 6
@@ -136,5 +191,5 @@ def test_optunas_own_terminator_is_asked(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "-3", "0", "1.5", "s", "-1s", "infs", "nan", "soon"])
 def test_a_budget_that_is_none_is_refused(text):
-    with pytest.raises(ValueError, match=r"--budget .*: give trials \(30\), seconds of stages"):
+    with pytest.raises(ValueError, match=r"--budget .*: give trials \(30\), seconds of training"):
         Budget.parsed(text)

@@ -97,7 +97,8 @@ def test_a_search_leaves_a_winner_records_and_a_page(search_options):
     page = store.storage.read("report/rates-toy/report.html").decode()
     assert "Hyperparameter search" in page and f"trial {winner['trial']} did best" in page and page.count("<svg") >= 2
     assert store.storage.exists("report/rates-toy/tables/search-rates-toy-reference-best.csv")
-    assert 'Search "rates-toy reference": 6 complete' in text_of(command)
+    counts = command.searches[0].counts()
+    assert sum(counts.values()) == 6 and f"{counts['complete']} complete" in text_of(command)
 
 
 @pytest.mark.usefixtures("by_formula")
@@ -175,6 +176,7 @@ def test_searching_for_each_arm_gives_each_its_own_with_one_budget(search_option
         ({"grace_epochs": 2}, "--grace-epochs is 2, and a stage has 2 epochs: none could be given up"),
         ({"budget": "2"}, "--budget 2 at --parallel 2: no trial would have one before it"),
         ({"preset": "huge"}, "--preset 'huge' does not exist"),
+        ({"sampler": "exhaustive"}, "a space with a Real range has no end of them"),
         ({"optuna_storage": "gopher://lab"}, "--optuna-storage gopher://lab cannot be opened"),
     ],
 )
@@ -187,6 +189,7 @@ def test_what_cannot_be_searched_is_refused_before_anything_starts(search_option
     ("change", "message"),
     [
         ({"parallel": 0}, "--parallel is 0"),
+        ({"seed": -1}, "--seed is -1"),
         ({"budget": "many"}, "--budget 'many': give trials"),
         ({"objectives": ("roc_auc", "pr_auc")}, "early stopping compares one objective"),
         ({"objectives": ("duration_s",)}, "early stopping compares a metric"),
@@ -225,10 +228,24 @@ def test_two_commands_at_one_search_are_refused(search_options):
             made(search_options, stack)
 
 
-def test_a_plan_trains_nothing(search_options):
+@pytest.mark.usefixtures("by_formula")
+def test_a_budget_smaller_than_what_is_told_is_refused(search_options):
+    run(search_options)
+    with (
+        ExitStack() as stack,
+        pytest.raises(ValueError, match="--budget 4: of 'rates-toy reference' 6 trials are told"),
+    ):
+        made(replace(search_options, budget="4"), stack).run()
+
+
+@pytest.mark.usefixtures("by_formula")
+def test_a_plan_trains_nothing_and_leaves_nothing(search_options):
     with ExitStack() as stack:
-        command = made(search_options, stack)
+        command = made(replace(search_options, plan=True), stack)
         command.print_plan()
+    run(replace(search_options, seed=1))  # the name is still to be had
+    with ExitStack() as stack:
+        made(replace(search_options, plan=True, name="another"), stack)
     told = text_of(command)
     assert (
         "tpe for roc_auc on the validation split, budget 6 trials, 2 at once; 2 epochs a trial, given up after 1"

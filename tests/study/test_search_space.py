@@ -10,7 +10,7 @@ from study.design import bare
 from study.identity import difference
 from study.search.chosen import read_chosen, to_text
 from study.search.command import Search
-from study.search.hyperparameters import NAMES, Hyperparameters, applicable, last_training, tuned
+from study.search.hyperparameters import NAMES, Hyperparameters, applicable, last_training, tuned_stage
 from study.search.space import Choice, Real, Space, Whole
 from study.trial import Trial, bare_trial, probe_trial
 from study.unfold import unfold
@@ -39,7 +39,10 @@ LEARNING = replace(REFERENCE, unet="finetuned")
             "learning_rate is 0.0; it must be positive",
         ),
         (lambda: Space({"batch_size": Real(low=1, high=8)}), "batch_size is a whole number"),
-        (lambda: Space({"schedule": Choice(("step_decay",))}), "whose steps are the preset's to say"),
+        (
+            lambda: Space({"schedule": Choice(("step_decay",))}),
+            "schedule is 'step_decay'; allowed: constant, one_cycle",
+        ),
     ],
 )
 def test_what_is_no_space_is_refused(make, message):
@@ -62,8 +65,8 @@ def test_a_part_that_an_arm_has_not_is_refused():
 
 def changes(trial: Trial, **values) -> list[str]:
     """What is different about a trial's last stage with these values."""
-    corpora, before = corpora_in_name(), recipe()
-    stages = [unfold(trial, 0, one, corpora) for one in (before, tuned(before, trial, Hyperparameters(**values)))]
+    corpora = corpora_in_name()
+    stages = [unfold(trial, 0, recipe(), corpora), tuned_stage(trial, 0, recipe(), corpora, Hyperparameters(**values))]
     assert stages[0].parents == stages[1].parents  # what came before stays
     return [line.removeprefix("config.").split(" ")[0] for line in difference(*(one.description for one in stages))]
 
@@ -88,7 +91,8 @@ def test_each_value_changes_one_field_of_the_last_stage(values, changed):
 
 
 def test_three_stages_share_the_backends_pre_training():
-    assert changes(replace(LEARNING, scheme="three-stage"), backend_learning_rate=0.5, weight_decay=0.1)
+    trial = replace(LEARNING, scheme="three-stage")
+    assert changes(trial, backend_learning_rate=0.5, dropout=0.4) == ["joint.backend.dropout", "training.phases"]
 
 
 def test_rates_of_later_phases_and_of_parts_keep_their_meaning():
@@ -97,7 +101,8 @@ def test_rates_of_later_phases_and_of_parts_keep_their_meaning():
     two = replace(training, phases=(training.phases[0], second), max_epochs=4)
     backend = replace(recipe().backends["cnn"], finetuning={"finetuned": two})
     values = Hyperparameters(backend_learning_rate=0.5, unet_learning_rate=0.05)
-    found = last_training(tuned(recipe(backends={"cnn": backend}), LEARNING, values), LEARNING)
+    known = recipe(backends={"cnn": backend})
+    found = tuned_stage(LEARNING, 0, known, corpora_in_name(), values).config.training
     assert [phase.learning_rate for phase in found.phases] == pytest.approx([0.5, 0.05])
     assert found.learning_rate_factors == pytest.approx({"separator": 0.1})
 
@@ -110,14 +115,15 @@ def test_an_arm_takes_the_values_that_it_has_parts_for():
 # The file of a winner
 
 
-def entry(values: dict, **changed) -> dict:
+def entry(values: dict | None, **changed) -> dict:
     facts = {"search": "rates", "trial": 3, "metric": "validation_roc_auc", "value": 0.8, "preset": "toy"}
-    return {"values": values, **facts, "budget": "20 trials", "corpora": {"tagging": "7a" * 32}, **changed}
+    facts |= {"budget": "20 trials", "trials": {"complete": 15, "pruned": 5}, "corpora": {"tagging": "7a" * 32}}
+    return {"values": values, **facts, **changed}
 
 
 def written(folder, entries) -> str:
     path = folder / "winner.json"
-    path.write_text(to_text(entries))
+    path.write_text(to_text(entries, searched=list(entries)))
     return str(path)
 
 
@@ -143,12 +149,23 @@ def test_values_of_something_else_are_told(tmp_path):
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({}, "no file of values of format 1"),
+        ({}, "names no arm with values"),
+        ({"a": 3}, "arm 'a' is 3"),
+        ({"a": entry(None)}, "arm 'a': values is None"),
+        ({"a": entry({}, corpora=None)}, "arm 'a': corpora is None"),
+        ({"a": entry({"batch_size": 0})}, "batch_size is 0; it is a whole number from 1"),
+        ({"a": entry({"batch_size": 16.5})}, "batch_size is 16.5; it is a whole number"),
+        ({"a": entry({"optimiser": "foo"})}, "optimiser is 'foo'; allowed: adam, adamw, sgd"),
+        ({"a": entry({"weight_decay": -1})}, "weight_decay is -1; it must be at least 0"),
+        (
+            {"a": entry({}), "b": entry({}, trials={"complete": 3})},
+            r"unequal budgets: 20 trials \(20 told\), 20 trials \(3",
+        ),
         ({"a": {"values": {}}}, "arm 'a' lacks search, trial"),
         ({"a": entry({"momentum": 1})}, "no hyperparameter 'momentum'"),
         ({"a": entry({"dropout": 2.0})}, "arm 'a': Hyperparameters.dropout is 2.0"),
         ({"a": entry({"dropout": "much"})}, "arm 'a': "),
-        ({"a": entry({}), "b": entry({}, budget="30 trials")}, "unequal budgets: 20 trials, 30 trials"),
+        ({"a": entry({}), "b": entry({}, budget="30 trials")}, r"unequal budgets: 20 trials \(20 told\), 30 trials"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(tmp_path, entries, message):
