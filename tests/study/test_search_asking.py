@@ -12,15 +12,14 @@ from study.stage import StageGraph
 @pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes"])
 def test_the_order_in_which_stages_end_makes_no_difference(tmp_path, sampler: SamplerName):
     found = []
-    for order in range(3):
+    for order in range(2):
         (tmp_path / str(order)).mkdir()
         found.append(told(Bench(tmp_path / str(order), sampler=sampler).run(order=order)))
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1]
     assert len(found[0]) == 14 and len({str(params) for params, *_ in found[0]}) == 14
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes"])
-@pytest.mark.parametrize("num_stages", [0, 1, 4, 9])
+@pytest.mark.parametrize(("sampler", "num_stages"), [("tpe", 0), ("tpe", 4), ("tpe", 11), ("random", 4), ("cmaes", 9)])
 def test_a_killed_search_asks_for_the_same_and_finds_the_same(tmp_path, sampler: SamplerName, num_stages):
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
