@@ -1,8 +1,10 @@
 """The workers of one stage: who am I among them, and what do they hold together.
 
-Without an initialised process group there is one worker and every function is the identity.
+Without an initialised process group there is one worker and every function is the identity. A worker whose group was
+taken apart while it worked is not alone: it gets PyTorch's ValueError, never the share of one for the whole.
 """
 
+import os
 from typing import Any
 
 import torch.distributed as dist
@@ -11,7 +13,9 @@ from torch import Tensor, nn
 
 
 def is_distributed() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    # What the launcher (torchrun, Ray Train) says stays true when the group is gone.
+    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return launched or (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
 
 
 def rank() -> int:

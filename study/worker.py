@@ -213,7 +213,10 @@ def _is_of(command: str, begun: dict[str, Any] | None) -> bool:
 
 def _is_of_another_worker(error: Exception) -> bool:
     """Whether a collective call failed: another worker has raised and told why, or it is lost."""
-    return isinstance(error, distributed.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+    # Train takes the group apart as soon as it knows of the other's end, whatever this worker is at.
+    group_is_gone = _num_workers() > 1 and not distributed.is_initialized()
+    is_of_gloo = isinstance(error, RuntimeError) and "gloo" in str(error)
+    return group_is_gone or is_of_gloo or isinstance(error, distributed.DistError)
 
 
 def _failure(error: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import toy_kinds
-from toy_kinds import TOLD, journal, toy
+from toy_kinds import TOLD, toy
 
 from components.checkpoint import weights_from_bytes
 from experiments.presets import TINY
@@ -66,16 +66,22 @@ def test_two_workers_train_one_stage_on_the_draws_of_one(run, tmp_path):
 
 def test_a_failure_of_one_of_two_workers_is_final_and_a_lost_one_is_not(run, tmp_path):
     bad, good = toy("bad", run=toy_kinds.fails_on_the_second_worker), toy("good", run=toy_kinds.adds_up)
-    shaken = toy("shaken", run=toy_kinds.loses_its_second_worker)
+    late = toy("late", run=toy_kinds.fails_before_the_first_worker_asks)
+    shaken, halved = toy("shaken", run=toy_kinds.loses_its_second_worker), toy("halved", run=toy_kinds.gathers_late)
 
-    progress = run([bad, toy("child", bad), shaken, good], default_resources=TWO, stages_per_trial=4)
+    stages = [bad, toy("child", bad), late, shaken, halved, good]
+    progress = run(stages, default_resources=TWO, stages_per_trial=len(stages))
 
-    assert progress.states() == {"bad": "failed", "child": "skipped", "shaken": "done", "good": "done"}
+    expected = ["failed", "skipped", "failed", "done", "done", "done"]
+    assert progress.states() == dict(zip(("bad", "child", "late", "shaken", "halved", "good"), expected, strict=True))
+    assert progress.error("late") == "ValueError: the second worker was too fast"
     assert progress.error("bad") == "ValueError: the second worker does not like its share"
-    assert progress.labels("failed") == ["bad"]
-    assert journal(str(tmp_path)).count("bad") == 2  # once by each of the workers
-    assert journal(str(tmp_path)).count("shaken") == 4
-    assert Store(tmp_path).read(good.identity, "value") == b"3"
+    assert progress.labels("failed") == ["bad", "late"]
+    store = Store(tmp_path)
+    tried = {stage.label: len(store.attempts(stage.identity)) for stage in (bad, late, shaken, halved, good)}
+    assert tried == {"bad": 1, "late": 1, "shaken": 2, "halved": 2, "good": 1}
+    assert store.read(halved.identity, "value") == b"[0, 1]"  # never the share of one
+    assert store.read(good.identity, "value") == b"3"
     assert "the second worker does not like its share" in (tmp_path / log_path(bad, worker=1)).read_text()
     (record,) = (tmp_path / "records" / "stages").glob(f"{bad.identity}-001-*.parquet")
     assert pq.read_table(record).to_pylist()[0]["state"] == "failed"

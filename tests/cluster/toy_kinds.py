@@ -115,6 +115,17 @@ def fails_on_the_second_worker(run: StageRun) -> StageResult:
     return StageResult()
 
 
+def fails_before_the_first_worker_asks(run: StageRun) -> StageResult:
+    """The first asks for the second only after Ray Train has taken their process group apart."""
+    note(run)
+    if ray.train.get_context().get_world_rank() == 1:
+        raise ValueError("the second worker was too fast")
+    while distributed.is_initialized():
+        time.sleep(0.01)
+    distributed.barrier()
+    return StageResult()
+
+
 def loses_its_second_worker(run: StageRun) -> StageResult:
     """Once, while the first waits for it."""
     note(run)
@@ -122,6 +133,18 @@ def loses_its_second_worker(run: StageRun) -> StageResult:
         os.kill(os.getpid(), signal.SIGKILL)
     distributed.barrier()
     return StageResult()
+
+
+def gathers_late(run: StageRun) -> StageResult:
+    """Once the second is lost, and the first asks for its share when their process group has been taken apart."""
+    note(run)
+    rank = ray.train.get_context().get_world_rank()
+    if once(run, f"loss-{rank}"):
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        while distributed.is_initialized():
+            time.sleep(0.01)
+    return StageResult(files={"value": str(workers.gather(rank)).encode()})
 
 
 def adds_up(run: StageRun) -> StageResult:
@@ -135,7 +158,8 @@ KINDS = {
     run.__name__: StageKind(name=run.__name__.replace("_", "-"), version=1, run=run)
     for run in (
         *(counts, fails, walks, dies, loses_its_controller, comes_second),
-        *(fails_on_the_second_worker, loses_its_second_worker, adds_up),
+        *(fails_on_the_second_worker, fails_before_the_first_worker_asks),
+        *(loses_its_second_worker, gathers_late, adds_up),
     )
 }
 

@@ -178,6 +178,12 @@ class TestAlone:
         assert workers.data_parallel(module, synchronise_batch_norm=True) is module
         assert workers.num_workers() == 1 and not workers.is_distributed()
 
+    def test_a_worker_that_outlives_its_group_is_not_alone(self, monkeypatch):
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        for asked in (workers.rank, workers.num_workers, lambda: workers.gather(1), lambda: workers.share_of(range(4))):
+            with pytest.raises(ValueError, match="process group has not been initialized"):
+                asked()
+
 
 class TestTogether:
     def test_each_knows_itself_and_all(self, together):
