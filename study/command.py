@@ -1,7 +1,7 @@
 """The command behind an experiment: from options to a trained study, its tables and an exit code."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -44,7 +44,8 @@ def main(
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     console = terminal()
-    try:
+
+    def run() -> int:
         command = Command(study, presets, options, console)
         if options.plan:
             command.print_plan()
@@ -53,6 +54,14 @@ def main(
             command.print_explanation(options.explain)
             return 0
         return command.run(groups)
+
+    return exit_code(run, console)
+
+
+def exit_code(run: Callable[[], int], console: Console) -> int:
+    """What `run` returns; an interruption and bad input have exit codes of their own, and no traceback."""
+    try:
+        return run()
     except KeyboardInterrupt:
         console.print("\nStopped. What is done stays done; the same command goes on from here.")
         return EXIT_INTERRUPTED

@@ -1,14 +1,12 @@
 """Corpora at hand: a copy on a machine's own disk of a corpus that is elsewhere, made once per machine."""
 
-import fcntl
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from components.corpus import Corpus
 from components.corpus_format import MANIFEST_FILE, TABLE_FILE, WAVEFORM_FILE, Manifest
+from study.locks import locked
 from study.storage import Storage, open_storage
 
 COPY_BYTES = 16 * 2**20
@@ -39,7 +37,7 @@ def at_hand(address: str, cache: str) -> Path:
         raise FileNotFoundError(f"{storage.name} holds no corpus: it has no {MANIFEST_FILE}") from None
     digest = Manifest.parsed(manifest, storage.name_of(MANIFEST_FILE)).digest
     target = own_disk / digest
-    with _locked(target.with_suffix(".lock")):
+    with locked(target.with_suffix(".lock")):
         if not _is_whole(target, manifest):
             shutil.rmtree(target, ignore_errors=True)
             _copy(storage, target)
@@ -64,12 +62,3 @@ def _copy(storage: Storage, target: Path) -> None:
             shutil.copyfileobj(source, file, COPY_BYTES)
     Corpus.open(unfinished).verify()
     unfinished.rename(target)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Nobody else on this machine holds the same lock; it is free again when this process ends, however that is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

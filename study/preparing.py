@@ -5,7 +5,6 @@ part on the disk that the corpus will be on. So memory stays bounded, and a prep
 was: parts that are there are not decoded again.
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -25,6 +24,7 @@ from components.corpora.decoding import ExcludedError, UnusableError, decoded
 from components.corpus import Corpus
 from components.corpus_writer import CorpusWriter
 from study.identity import to_json
+from study.locks import locked
 
 Report = Callable[[int, int], None]
 # (function, items) -> results in any order
@@ -127,12 +127,7 @@ def decode_part(longer_than_s: float, part: Part) -> None:
 @contextmanager
 def _alone(parts: Path) -> Iterator[None]:
     """No other preparation is at work on these parts; what one left that was killed while it joined them goes."""
-    parts.mkdir(parents=True, exist_ok=True)
-    with (parts / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another preparation is at work on {parts}: wait for it") from None
+    with locked(parts / "lock", busy=f"another preparation is at work on {parts}: wait for it"):
         for left in parts.glob("corpus*"):
             shutil.rmtree(left)
         yield

@@ -10,9 +10,10 @@ from optuna.trial import FrozenTrial, TrialState
 from study.design import Arm
 from study.kinds import TEST, TestStage
 from study.progress import Progress
-from study.search.asking import Asking, Method
+from study.search.asking import Asking
 from study.search.budget import Budget
 from study.search.hyperparameters import Hyperparameters, last_training, tuned_stage, with_last_training
+from study.search.method import Method
 from study.search.space import Space
 from study.setting import Setting
 from study.stage import Rule, Stage

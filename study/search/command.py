@@ -1,10 +1,8 @@
 """The command behind a search: from options to a winner, its file, the records and a page."""
 
-import fcntl
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,18 +14,19 @@ from rich.console import Console
 
 from study import plan
 from study.answer import METRICS
-from study.command import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from study.command import EXIT_FAILED, exit_code
 from study.conducting import conduct
 from study.design import Arm, Study
 from study.display import duration, terminal
 from study.identity import canonical
+from study.locks import locked
 from study.progress import Progress
 from study.records import Records, slug
 from study.search.arm_search import ArmSearch, search_recipe, stage_of
-from study.search.asking import DURATION, Method
 from study.search.budget import Budget
 from study.search.chosen import to_text
 from study.search.hyperparameters import Hyperparameters, last_training
+from study.search.method import DURATION, Method
 from study.search.options import SearchOptions
 from study.search.space import Space
 from study.setting import Preset, Setting, preset_of, startable
@@ -55,21 +54,18 @@ class Search:
 
 def main(search: Search, presets: Mapping[str, Preset], description: str | None) -> int:
     """Runs a search from the command line; returns the exit code."""
+    options = tyro.cli(SearchOptions, description=description, config=(tyro.conf.FlagCreatePairsOff,))
     console = terminal()
-    try:
-        options = tyro.cli(SearchOptions, description=description, config=(tyro.conf.FlagCreatePairsOff,))
+
+    def run() -> int:
         with ExitStack() as stack:
             command = SearchCommand(search, presets, options, console, stack)
             if options.plan:
                 command.print_plan()
                 return 0
             return command.run()
-    except KeyboardInterrupt:
-        console.print("\nStopped. What is done stays done; the same command goes on from here.")
-        return EXIT_INTERRUPTED
-    except (ValueError, OSError) as error:
-        print(f"{Path(sys.argv[0]).name}: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_USAGE
+
+    return exit_code(run, console)
 
 
 class SearchCommand:
@@ -91,7 +87,10 @@ class SearchCommand:
         self.setting = Setting([arm.trial for arm in drawn.arms], self.name, preset, options, console)
         self.store, self.site = self.setting.store, self.setting.site
         self.progress = Progress()
-        stack.enter_context(_alone(self.store.storage.local_path(f"{FOLDER}/{slug(self.name)}.lock"), self.name))
+        lock = self.store.storage.local_path(f"{FOLDER}/{slug(self.name)}.lock")
+        if lock is not None:
+            busy = f"another command is at the search {self.name!r}: wait for it, or give a --name"
+            stack.enter_context(locked(lock, busy=busy))
         database = self.store.storage.local_path(f"{FOLDER}/{slug(self.name)}.db")
         if options.plan and database is not None and not options.optuna_storage and not database.exists():
             self._storage = optuna.storages.InMemoryStorage()
@@ -106,47 +105,50 @@ class SearchCommand:
 
     def _search_of(self, arm: Arm) -> ArmSearch:
         num_epochs = last_training(self.setting.recipe, arm.trial).num_epochs
-        halving, every = self.options.halving(num_epochs), self.options.grace(num_epochs)
-        objectives, name = self._objectives(arm), f"{self.name} {arm.name}"
+        name = f"{self.name} {arm.name}"
+        method = Method(
+            sampler=self.options.sampler,
+            objectives=self._objectives(arm),
+            seed=self.options.seed,
+            width=self.options.parallel,
+            halving=self.options.halving(num_epochs),
+            num_epochs=num_epochs,
+        )
         if self.options.sampler == "exhaustive" and self.space.size is None:
             raise ValueError(
                 "--sampler exhaustive takes every combination; a space with a Real range has no end of them"
             )
-        recipe = search_recipe(self.setting, arm, every)
+        recipe = search_recipe(self.setting, arm, self.options.grace(num_epochs))
         stage = partial(stage_of, arm=arm, recipe=recipe, setting=self.setting, seed=self.options.seed)
         self._check(stage)
-        described = {
-            "preset": self.options.preset,
-            "factors": arm.trial.factors,
-            "corpora": {kind: self.setting.corpora.of(kind).digest for kind in _kinds(arm)},
-            "space": canonical(dict(self.space.ranges)),
-            "objectives": objectives,
-            "sampler": self.options.sampler,
-            "seed": self.options.seed,
-            "parallel": self.options.parallel,
-            "halving": canonical(halving) if halving else None,
-            # Whatever else decides what is trained.
-            "stage": stage(Hyperparameters()).identity,
-        }
         return ArmSearch(
             arm=arm,
             name=name,
             storage=self._storage_of(name),
             space=self.space,
-            method=Method(
-                sampler=self.options.sampler,
-                objectives=objectives,
-                seed=self.options.seed,
-                width=self.options.parallel,
-                halving=halving,
-                num_epochs=num_epochs,
-            ),
+            method=method,
             budget=Budget.parsed(self.options.budget),
             recipe=recipe,
             setting=self.setting,
-            described=described,
+            described=self._described(arm, method, stage(Hyperparameters())),
             progress=self.progress,
         )
+
+    def _described(self, arm: Arm, method: Method, unchanged: Stage) -> dict[str, Any]:
+        """What must stay the same when a search goes on."""
+        return {
+            "preset": self.options.preset,
+            "factors": arm.trial.factors,
+            "corpora": {kind: self.setting.corpora.of(kind).digest for kind in _kinds(arm)},
+            "space": canonical(dict(self.space.ranges)),
+            "objectives": dict(method.objectives),
+            "sampler": method.sampler,
+            "seed": method.seed,
+            "parallel": method.width,
+            "halving": canonical(method.halving) if method.halving else None,
+            # Whatever else decides what is trained.
+            "stage": unchanged.identity,
+        }
 
     def _objectives(self, arm: Arm) -> dict[str, bool]:
         """Metric -> whether it is to be large; ValueError for one that the arm's task does not have."""
@@ -307,21 +309,6 @@ def _told(among: Any) -> str:
     if hasattr(among, "values"):
         return " or ".join(map(str, among.values))
     return f"{among.low:g} to {among.high:g}{', logarithmic' if among.log else ''}"
-
-
-@contextmanager
-def _alone(lock: Path | None, name: str) -> Iterator[None]:
-    """No other command goes on with this search meanwhile, as far as the storage is a folder."""
-    if lock is None:
-        yield
-        return
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another command is at the search {name!r}: wait for it, or give a --name") from None
-        yield
 
 
 def _optuna_storage(address: str, default: Path | None) -> optuna.storages.BaseStorage:

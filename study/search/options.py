@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from study.options import SiteOptions
-from study.search.asking import SamplerName
 from study.search.budget import Budget
 from study.search.halving import Halving
+from study.search.method import SamplerName
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,19 +41,11 @@ class Real:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Whole:
-    """Whole numbers from `low` to `high`, both among them."""
+class Whole(Real):
+    """Whole numbers likewise, both ends among them."""
 
     low: int
     high: int
-    log: bool = False
-
-    def __post_init__(self) -> None:
-        _check_range(self)
-
-    @property
-    def ends(self) -> tuple[Value, ...]:
-        return self.low, self.high
 
     def suggest(self, trial: Suggest, name: str) -> Value:
         return trial.suggest_int(name, self.low, self.high, log=self.log)
@@ -78,10 +70,10 @@ class Choice:
         return trial.suggest_categorical(name, self.values)
 
 
-Range = Real | Whole | Choice
+Range = Real | Choice
 
 
-def _check_range(given: Real | Whole) -> None:
+def _check_range(given: Real) -> None:
     name, low, high = type(given).__name__, given.low, given.high
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"{name} from {low} to {high}: both ends are finite numbers")
@@ -107,7 +99,7 @@ class Space:
         for name, among in self.ranges.items():
             if name not in NAMES:
                 raise ValueError(f"there is no hyperparameter {name!r}; there are: {', '.join(NAMES)}")
-            if name == "batch_size" and isinstance(among, Real):
+            if name == "batch_size" and type(among) is Real:
                 raise ValueError("batch_size is a whole number; give Whole or Choice")
             for value in among.ends:
                 Hyperparameters(**{name: value})  # pyright: ignore[reportArgumentType]
@@ -128,6 +120,6 @@ class Space:
         sizes = [
             len(among.values) if isinstance(among, Choice) else among.high - among.low + 1
             for among in self.ranges.values()
-            if not isinstance(among, Real)
+            if isinstance(among, Choice | Whole)
         ]
         return math.prod(sizes) if len(sizes) == len(self.ranges) else None

@@ -23,10 +23,11 @@ import torch
 from experiments.presets import DEMO
 from study.corpora import open_corpora
 from study.progress import Progress
-from study.search.asking import Asking, Method
+from study.search.asking import Asking
 from study.search.budget import Budget
 from study.search.halving import Halving
 from study.search.hyperparameters import Hyperparameters, last_training, tuned_stage, with_last_training
+from study.search.method import Method
 from study.search.space import Choice, Real, Space
 from study.site import Site
 from study.stage import Pruned, Stage, StageGraph, StageRun

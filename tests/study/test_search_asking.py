@@ -4,8 +4,9 @@ import pytest
 from optuna.trial import TrialState
 from toy_search import CHOICES, NUM_EPOCHS, SPACE, Bench, told
 
-from study.search.asking import MOST_IN_VAIN, SamplerName
+from study.search.asking import MOST_IN_VAIN
 from study.search.budget import Budget, is_worthless
+from study.search.method import SamplerName
 from study.stage import StageGraph
 
 
@@ -98,8 +99,8 @@ def test_one_at_a_time_is_optunas_own_loop(tmp_path):
     import optuna
     from toy_search import score
 
-    from study.search.asking import sampler_of
     from study.search.hyperparameters import Hyperparameters
+    from study.search.method import sampler_of
 
     found = Bench(tmp_path, width=1, halving=None).run()
     by_hand = optuna.create_study(direction="maximize")

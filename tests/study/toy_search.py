@@ -10,10 +10,11 @@ import optuna
 from optuna.trial import TrialState
 
 from study.progress import Progress
-from study.search.asking import Asking, Method
+from study.search.asking import Asking
 from study.search.budget import Budget
 from study.search.halving import Halving
 from study.search.hyperparameters import Hyperparameters
+from study.search.method import Method
 from study.search.space import Choice, Real, Space
 from study.stage import Stage, StageGraph, StageKind, StageResult, StageRun
 from study.store import Store

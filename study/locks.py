@@ -1,0 +1,18 @@
+"""Locks: one process at a time on this machine; a lock is free again when its process ends, however that is."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def locked(path: Path, *, busy: str = "") -> Iterator[None]:
+    """Nobody else holds the lock: waits for whoever does or, with `busy`, raises ValueError with these words."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+        except BlockingIOError:
+            raise ValueError(busy) from None
+        yield

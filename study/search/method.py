@@ -1,0 +1,67 @@
+"""Method: how a search searches, who draws its values, and what its objectives are of a stage."""
+
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, BruteForceSampler, CmaEsSampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
+
+from study.search.halving import Halving
+
+SamplerName = Literal["tpe", "random", "cmaes", "exhaustive"]
+DURATION = "duration_s"
+
+
+def sampler_of(name: SamplerName, seed: int, number: int) -> BaseSampler:
+    """The sampler for one trial, with random numbers of its own."""
+    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    if name == "tpe":
+        return TPESampler(seed=own)
+    if name == "cmaes":
+        return CmaEsSampler(seed=own)
+    if name == "random":
+        return RandomSampler(seed=own)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return BruteForceSampler(seed=own)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """How a search searches.
+
+    Attributes:
+        objectives: what is asked of a stage, by name; whether it is to be large.
+        width: how many trials may be on their way at once.
+        halving: when trials are given up early; None: never.
+        num_epochs: of a whole stage.
+    """
+
+    sampler: SamplerName
+    objectives: Mapping[str, bool]
+    seed: int
+    width: int
+    halving: Halving | None
+    num_epochs: int
+
+    @property
+    def first(self) -> str:
+        return next(iter(self.objectives))
+
+    @property
+    def directions(self) -> list[StudyDirection]:
+        return [StudyDirection.MAXIMIZE if large else StudyDirection.MINIMIZE for large in self.objectives.values()]
+
+    def values(self, outcome: Mapping[str, Any]) -> list[float]:
+        """What the objectives are of a stage that is done; quality is measured on the validation split."""
+        found = outcome["metrics"] | {f"validation_{DURATION}": trained_s(outcome["epochs"])}
+        return [float(found[f"validation_{name}"]) for name in self.objectives]
+
+
+def trained_s(epochs: Iterable[Mapping[str, Any]]) -> float:
+    """Seconds of training, before interruptions and after them."""
+    return sum(float(epoch[DURATION]) for epoch in epochs)
