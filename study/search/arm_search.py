@@ -117,11 +117,11 @@ class ArmSearch:
     def num_epochs(self) -> tuple[int, int]:
         """Epochs that the trials that did not fail trained, and would have trained without early stopping."""
         ended = [trial for trial in self.asking.told if trial.state != TrialState.FAIL]
-        return sum(self._epochs(trial) for trial in ended), self.method.num_epochs * len(ended)
+        return sum(self.epochs(trial) for trial in ended), self.method.num_epochs * len(ended)
 
-    def _epochs(self, trial: FrozenTrial) -> int:
-        last = max(trial.intermediate_values, default=0)
-        return last if trial.state == TrialState.PRUNED else self.method.num_epochs
+    def epochs(self, trial: FrozenTrial) -> int:
+        """How many it has trained, as far as it was judged."""
+        return self.method.num_epochs if is_complete(trial) else max(trial.intermediate_values, default=0)
 
     def rows(self) -> list[dict[str, Any]]:
         """The trials as rows of the records."""
@@ -136,7 +136,7 @@ class ArmSearch:
                 "numbers": {k: float(v) for k, v in trial.params.items() if not isinstance(v, str)},
                 "choices": {k: v for k, v in trial.params.items() if isinstance(v, str)},
                 "reached": next(reversed(trial.intermediate_values.values()), None),
-                "epochs": self._epochs(trial),
+                "epochs": self.epochs(trial),
                 "duration_s": trial.user_attrs["duration_s"],
             }
             for trial in self.asking.told

@@ -1,7 +1,7 @@
 """The command behind a search: from options to a winner, its file, the records and a page."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +17,7 @@ from study.answer import METRICS
 from study.command import EXIT_FAILED, exit_code
 from study.conducting import conduct
 from study.design import Arm, Study
-from study.display import duration, terminal
+from study.display import terminal
 from study.identity import canonical
 from study.locks import locked
 from study.progress import Progress
@@ -25,6 +25,7 @@ from study.records import Records, slug
 from study.search.arm_search import ArmSearch, search_recipe, stage_of
 from study.search.budget import Budget
 from study.search.chosen import to_text
+from study.search.display import headline, outcome_lines, trial_lines
 from study.search.hyperparameters import Hyperparameters, last_training
 from study.search.method import DURATION, Method
 from study.search.options import SearchOptions
@@ -167,23 +168,10 @@ class SearchCommand:
 
     def print_plan(self) -> None:
         """Arms, space and budget."""
-        for line in self._headlines():
-            self._say(line)
-        for name, among in self.space.ranges.items():
-            self._say(f"  {name}: {_told(among)}")
-
-    def _headlines(self) -> Iterator[str]:
         for search in self.searches:
-            method = search.method
-            early = method.halving
-            rungs = (
-                f"given up after {' or '.join(map(str, early.rungs(method.num_epochs)))}" if early else "never given up"
-            )
-            yield (
-                f'Search "{search.name}": {self.options.sampler} for {", ".join(method.objectives)} on the validation '
-                f"split, budget {search.budget}, {method.width} at once; {method.num_epochs} epochs a trial, {rungs}; "
-                f"{len(search.asking.told)} trials are told"
-            )
+            self._say(headline(search))
+        for name, among in self.space.ranges.items():
+            self._say(f"  {name}: {among}")
 
     def run(self) -> int:
         """Asks and trains until the budget is spent, tests the winner, writes the records, the file and the page.
@@ -192,8 +180,8 @@ class SearchCommand:
         """
         for search in self.searches:
             search.check_budget()
-        for line in self._headlines():
-            self._say(line)
+        for search in self.searches:
+            self._say(headline(search))
         self._say(f"storage {self.store.storage.name}   logs {self.store.storage.name}/logs")
         self.progress.listeners.append(lambda entry: self._record())
         graph = StageGraph()
@@ -212,16 +200,21 @@ class SearchCommand:
             self._say("Nothing to train: the budget is spent.")
         Records(self.store).rebuild()
         self._record()
-        for search in self.searches:
-            self._print_outcome(search)
+        self._print_outcome()
         self._write_winners()
         self._publish()
         failed = any(search.asking.best() is None or not search.tested(self.store) for search in self.searches)
         return EXIT_FAILED if failed else 0
 
     def more(self) -> list[Stage]:
-        """A feed of all arms' stages."""
-        return [stage for search in self.searches for stage in search.more()]
+        """A feed of all arms' stages; says what was told to Optuna on the way."""
+        new: list[Stage] = []
+        for search in self.searches:
+            num_told = len(search.asking.told)
+            new += search.more()
+            for line in trial_lines(search, search.asking.told[num_told:]):
+                self._say(line)
+        return new
 
     def rule_of(self, identity: str) -> Rule | None:
         return next(filter(None, (search.rule_of(identity) for search in self.searches)), None)
@@ -241,31 +234,13 @@ class SearchCommand:
         for search in self.searches:
             records.write_search(search.description(), search.rows())
 
-    def _print_outcome(self, search: ArmSearch) -> None:
-        counts = ", ".join(f"{number} {state}" for state, number in search.counts().items())
-        spent = sum(row["duration_s"] for row in search.rows())
-        trained, whole = search.num_epochs
-        saved = (
-            f", {trained} of {whole} epochs ({1 - trained / whole:.0%} saved)"
-            if search.method.halving and whole
-            else ""
-        )
-        self._say(f'\nSearch "{search.name}": {counts or "no trial"}; {duration(spent)} of stages{saved}')
+    def _print_outcome(self) -> None:
+        for search in self.searches:
+            self._say("")
+            for line in outcome_lines(search, self.store):
+                self._say(line)
         for entry in self.progress.of_state("failed"):
-            self._say(f"  failed: {entry.stage.label}: {entry.error}")
-        best = search.asking.best()
-        if best is None:
-            self._say("  no trial was completed")
-            return
-        values = ", ".join(f"{k} {f'{v:.4g}' if isinstance(v, float) else v}" for k, v in best.params.items())
-        scores = ", ".join(
-            f"{name} {value:.4f}" for name, value in zip(search.method.objectives, best.values, strict=True)
-        )
-        self._say(f"  best: trial {best.number}, {scores} on the validation split; {values}")
-        tested = {
-            name: value for name, value in search.tested(self.store).items() if name in METRICS[search.arm.trial.task]
-        }
-        self._say(f"  on the test split, looked at once: {', '.join(f'{k} {v:.4f}' for k, v in tested.items())}")
+            self._say(f"failed: {entry.stage.label}: {entry.error}")
 
     def _write_winners(self) -> None:
         entries = {search.arm.name: entry for search in self.searches if (entry := search.entry()) is not None}
@@ -303,12 +278,6 @@ def _chosen_arms(arms: Sequence[Arm], names: Sequence[str]) -> list[Arm]:
         if name not in known:
             raise ValueError(f"--arms {name!r} does not exist; there are: {', '.join(known)}")
     return [arm for arm in arms if not names or arm.name in names]
-
-
-def _told(among: Any) -> str:
-    if hasattr(among, "values"):
-        return " or ".join(map(str, among.values))
-    return f"{among.low:g} to {among.high:g}{', logarithmic' if among.log else ''}"
 
 
 def _optuna_storage(address: str, default: Path | None) -> optuna.storages.BaseStorage:

@@ -36,6 +36,9 @@ class Real:
     def ends(self) -> tuple[Value, ...]:
         return self.low, self.high
 
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}{', logarithmic' if self.log else ''}"
+
     def suggest(self, trial: Suggest, name: str) -> Value:
         return trial.suggest_float(name, self.low, self.high, log=self.log)
 
@@ -65,6 +68,9 @@ class Choice:
     @property
     def ends(self) -> tuple[Value, ...]:
         return self.values
+
+    def __str__(self) -> str:
+        return " or ".join(map(str, self.values))
 
     def suggest(self, trial: Suggest, name: str) -> Value:
         return trial.suggest_categorical(name, self.values)

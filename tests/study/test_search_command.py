@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from toy_study import REFERENCE
 from study.design import Arm, bare
 from study.identity import difference
 from study.kinds import TEST
+from study.progress import State
 from study.query import Query
 from study.search import command as search_command
 from study.search.command import Search, SearchCommand
@@ -59,13 +61,12 @@ def by_formula(monkeypatch):
             if not waiting:
                 return
             for entry in waiting:
-                finish(store, entry.stage)
-                progress.end(entry.stage.identity, "done")
+                progress.end(entry.stage.identity, *finish(store, entry.stage))
 
     monkeypatch.setattr(search_command, "conduct", conduct)
 
 
-def finish(store: Store, stage) -> None:
+def finish(store: Store, stage) -> tuple[State, str]:
     metrics = {"roc_auc": 0.61, "pr_auc": 0.31}
     epochs = []
     if stage.kind.name in ("classification", "finetuning"):
@@ -74,6 +75,7 @@ def finish(store: Store, stage) -> None:
         row = {"step": 1, "phase": "0", "duration_s": 1.0}
         epochs = [{"epoch": n, "roc_auc": 0.9 - rate, **row} for n in range(2)]
     store.begin(stage, {"purpose": "search"}).finish(StageResult(metrics=metrics, epochs=epochs))
+    return "done", ""
 
 
 def run(options: SearchOptions) -> SearchCommand:
@@ -99,6 +101,35 @@ def test_a_search_leaves_a_winner_records_and_a_page(search_options):
     assert store.storage.exists("report/rates-toy/tables/search-rates-toy-reference-best.csv")
     counts = command.searches[0].counts()
     assert sum(counts.values()) == 6 and f"{counts['complete']} complete" in text_of(command)
+
+
+@pytest.mark.usefixtures("by_formula")
+def test_every_trial_is_told_once_with_the_best_so_far(search_options):
+    shorter = run(replace(search_options, budget="4"))
+    command = run(search_options)
+    assert [text_of(shorter).count(f"rates-toy reference: trial {k} ") for k in range(6)] == [1, 1, 1, 1, 0, 0]
+    assert [text_of(command).count(f"rates-toy reference: trial {k} ") for k in range(6)] == [0, 0, 0, 0, 1, 1]
+    best = command.searches[0].asking.best()
+    assert best is not None
+    lines = [line for line in text_of(command).splitlines() if "best so far" in line]
+    assert lines[-1].endswith(f"; best so far: trial {best.number}, roc_auc {best.values[0]:.4g}")
+
+
+@pytest.mark.usefixtures("by_formula")
+def test_a_trial_that_raised_is_named_and_has_trained_nothing(search_options, monkeypatch):
+    def breaks(store: Store, stage) -> tuple[State, str]:
+        rate = stage.config.training.phases[0].learning_rate if stage.kind.name == "finetuning" else 0.0
+        return ("failed", "NonFiniteError: loss nan") if rate > 0.01 else finish_well(store, stage)
+
+    finish_well = finish
+    monkeypatch.setattr(sys.modules[__name__], "finish", breaks)
+    command = run(search_options)
+    rows = Query(command.store).run("SELECT state, epochs FROM trials").to_pylist()
+    failed = [row for row in rows if row["state"] == "failed"]
+    assert 0 < len(failed) < 6 and {row["epochs"] for row in failed} == {0}
+    assert {row["epochs"] for row in rows if row["state"] == "complete"} == {2}
+    told = text_of(command)
+    assert told.count("failed, after 0 epochs") == told.count("NonFiniteError: loss nan") == len(failed)
 
 
 @pytest.mark.usefixtures("by_formula")
