@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 def is_distributed() -> bool:
     # What the launcher (torchrun, Ray Train) says stays true when the group is gone.
-    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    launched = int(os.environ.get("WORLD_SIZE") or 1) > 1
     return launched or (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
 
 

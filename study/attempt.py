@@ -58,7 +58,7 @@ class Attempt:
         self.store = store
         self.identity = identity
         self.name = name
-        self._num_states = 0
+        self._num_states, self._has_result = 0, False
         self._started = time.perf_counter(), time.process_time()
 
     @property
@@ -93,6 +93,7 @@ class Attempt:
         files = {**result.files, **{table_file(name): _parquet(table) for name, table in result.tables.items()}}
         self._check_names([*result.files, *map(table_file, result.tables)])
         files[RESULT] = self._outcome("completed", result=result, files=files)
+        self._has_result = True
         for name, data in files.items():
             self.store.storage.write(self._path(name), data)
         marker = json.dumps({"attempt": self.name, "files": _checksums(files)}, indent=1).encode()
@@ -109,7 +110,8 @@ class Attempt:
     def fail(self, error: BaseException | str) -> None:
         """Writes down that the attempt failed and why; its loop states stay for the next one.
 
-        What counts already stays untouched: an error after the marker was written fails nothing.
+        What counts already stays untouched: an error after the marker was written fails nothing, and neither does a
+        worker's whose first one has written a result; of several errors the first one counts.
         """
         done = self.store.done(self.identity)
         if done is not None and done.attempt == self.name:
@@ -117,8 +119,8 @@ class Attempt:
         raised = isinstance(error, BaseException)
         text = f"{type(error).__name__}: {error}" if raised else error
         trace = "".join(traceback.format_exception(error)) if raised else None
-        content = self._outcome("failed", error=text, trace=trace)
-        self.store.storage.write(self._path(RESULT), content)
+        write = self.store.storage.write if self._has_result else self.store.storage.create
+        write(self._path(RESULT), self._outcome("failed", error=text, trace=trace))
 
     def prune(self, epochs: list[dict[str, Any]]) -> None:
         """Writes down that the attempt was given up early, after these epochs."""

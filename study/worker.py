@@ -16,6 +16,7 @@ from typing import Any
 
 import ray.train
 import torch
+from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import TorchConfig, TorchTrainer
@@ -31,7 +32,7 @@ from study.progress import LOST
 from study.records import Records
 from study.site import Resources, Site
 from study.stage import Pruned, Rule, Stage, StageRun
-from study.stage_log import StageLog
+from study.stage_log import StageLog, log_path
 from study.store import Store
 from study.tensorboard import EpochEvents
 
@@ -97,6 +98,8 @@ def train(work: Work, *, group: str, scratch: str) -> None:
 def run_stages(work: Work) -> None:
     """Ray Train's loop per worker: runs what is not done yet; reports each stage's progress and its end."""
     torch.set_num_threads(work.resources.cpus_per_worker)
+    # Whoever started Ray may have had workers of another launcher's in the environment.
+    os.environ["WORLD_SIZE"] = str(_num_workers())
     try:
         store, stages = Store(work.site.storage), pickle.loads(work.stages)
     except Exception as error:
@@ -128,12 +131,14 @@ def _run_unless_settled(stage: Stage, store: Store, work: Work) -> dict[str, Any
                 log.info("another command has finished it")
                 return {"state": "done"}
             log.exception("failed")
-            if not _is_of_another_worker(error):
-                attempt.fail(error)
-                Records(store).write_attempt(stage.identity, attempt.name)
+            if _is_no_fault_of_the_stage(error):
+                # New processes try it again, or find what another worker has written down.
+                raise
+            attempt.fail(error)
+            Records(store).write_attempt(stage.identity, attempt.name)
             if _num_workers() > 1:
                 # The others wait inside a collective call: only their end frees them. The restarted group finds the
-                # failure written down and goes on behind it; without one it tries the stage again.
+                # failure written down and goes on behind it.
                 raise
             return _failure(f"{type(error).__name__}: {error}")
         if _rank() == 0:
@@ -153,8 +158,10 @@ def _plan(stage: Stage, store: Store, work: Work) -> dict[str, Any]:
     for outcome in outcomes:
         if outcome and outcome["outcome"] == "failed":
             return {"outcome": _failure(outcome["error"])}
+        if outcome and outcome["outcome"] == "pruned":
+            return {"outcome": {"state": "pruned"}}
     if outcomes.count(None) > LOST_WORKER_RETRIES:
-        error = f"{LOST} {outcomes.count(None)} times"
+        error = f"{LOST} {outcomes.count(None)} times; see {log_path(stage)}"
         Records(store).write_failure(stage, error, _facts(work))
         return {"outcome": _failure(error)}
     state = store.latest_state(stage.identity)
@@ -211,12 +218,13 @@ def _is_of(command: str, begun: dict[str, Any] | None) -> bool:
     return begun is not None and begun["facts"].get("command") == command
 
 
-def _is_of_another_worker(error: Exception) -> bool:
-    """Whether a collective call failed: another worker has raised and told why, or it is lost."""
+def _is_no_fault_of_the_stage(error: Exception) -> bool:
+    """Whether another worker has raised and told why, or what the workers stand on is lost: each other, Ray, a GPU."""
     # Train takes the group apart as soon as it knows of the other's end, whatever this worker is at.
     group_is_gone = _num_workers() > 1 and not distributed.is_initialized()
     is_of_gloo = isinstance(error, RuntimeError) and "gloo" in str(error)
-    return group_is_gone or is_of_gloo or isinstance(error, distributed.DistError)
+    # After an AcceleratorError the process has no GPU any more; running out of memory is none.
+    return group_is_gone or is_of_gloo or isinstance(error, distributed.DistError | RayError | torch.AcceleratorError)
 
 
 def _failure(error: str) -> dict[str, Any]:

@@ -225,10 +225,11 @@ class Asking:
         return next((epochs[:end] for end in ends if rule is not None and rule(epochs[:end])), epochs)
 
     def _outcome(self, stage: Stage) -> dict[str, Any] | None:
-        """What the attempt left that counts, or the last one."""
-        done, attempts = self._store.done(stage.identity), self._store.attempts(stage.identity)
-        name = done.attempt if done else attempts[-1] if attempts else None
-        return None if name is None else self._store.outcome(stage.identity, name)
+        """What the attempt left that counts, or the one that got furthest: the epochs of all are the same."""
+        done = self._store.done(stage.identity)
+        names = [done.attempt] if done else self._store.attempts(stage.identity)
+        left = [outcome for name in names if (outcome := self._store.outcome(stage.identity, name)) is not None]
+        return max(left, key=lambda outcome: len(outcome["epochs"]), default=None)
 
     def _tell(
         self, number: int, state: TrialState, values: Any, epochs: Mapping[int, float], duration_s: float

@@ -44,6 +44,10 @@ class SearchOptions(SiteOptions):
             raise ValueError(f"--seed is {self.seed}; give at least 0")
         if self.parallel < 1:
             raise ValueError(f"--parallel is {self.parallel}; give at least 1")
+        if self.grace_epochs is not None and self.grace_epochs < 1:
+            raise ValueError(f"--grace-epochs is {self.grace_epochs}; give at least 1")
+        if self.reduction < 2:
+            raise ValueError(f"--reduction is {self.reduction}; give at least 2")
         if self.early_stopping and len(self.objectives) > 1:
             raise ValueError("early stopping compares one objective, several are given: add --no-early-stopping")
         if self.early_stopping and self.objectives == ("duration_s",):

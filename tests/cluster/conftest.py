@@ -26,7 +26,10 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.delenv("RAY_ADDRESS", raising=False)
         # Ray's processes import the toy kinds too.
         patch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        # As whoever starts Ray may have it from another launcher, torchrun for example.
+        patch.setenv("WORLD_SIZE", "4")
         with cluster.connected(Site(storage=str(tmp_path_factory.mktemp("store"))), num_cpus=2) as scratch:
+            patch.delenv("WORLD_SIZE")
             yield scratch
 
 

@@ -94,6 +94,18 @@ def test_a_killed_worker_goes_on_from_its_last_state_and_ends_with_the_same_bits
     assert store.latest_state(killed.identity) is None  # states of a stage that is done are tidied up
 
 
+def test_a_stage_is_not_to_blame_for_what_it_stands_on(run, tmp_path):
+    early, gpu = toy("early", run=toy_kinds.is_given_up), toy("gpu", run=toy_kinds.loses_its_gpu)
+    actor = toy("actor", run=toy_kinds.loses_an_actor)
+
+    progress = run([early, gpu, actor], stages_per_trial=3, max_cpus=1)
+
+    assert progress.states() == {"early": "pruned", "gpu": "done", "actor": "done"}
+    # What was given up is not trained again by the processes that come after a loss.
+    assert sorted(journal(str(tmp_path))) == ["actor", "actor", "early", "gpu", "gpu"]
+    assert Store(tmp_path).read(gpu.identity, "value") == b"[1]"
+
+
 @pytest.mark.slow
 def test_a_stage_that_kills_every_worker_fails_alone(run, tmp_path):
     deadly = toy("deadly", run=toy_kinds.dies)
@@ -101,9 +113,10 @@ def test_a_stage_that_kills_every_worker_fails_alone(run, tmp_path):
     progress = run([toy("before"), deadly, toy("child", deadly), toy("behind")], stages_per_trial=8, max_cpus=1)
 
     assert progress.states() == {"before": "done", "deadly": "failed", "child": "skipped", "behind": "done"}
-    assert progress.error("deadly") == "its processes were lost 4 times"
+    error = f"its processes were lost 4 times; see {log_path(deadly)}"
+    assert progress.error("deadly") == error and (tmp_path / log_path(deadly)).exists()
     assert sorted(journal(str(tmp_path))) == ["before", "behind", *["deadly"] * 4]  # the first try and three more
-    assert failures(tmp_path) == {"deadly": "its processes were lost 4 times"}
+    assert failures(tmp_path) == {"deadly": error}
 
 
 @pytest.mark.slow

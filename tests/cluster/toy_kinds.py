@@ -17,7 +17,7 @@ from components import workers
 from components.classification import ClassificationObjective
 from components.training import Batch
 from study.kinds import CLASSIFICATION
-from study.stage import Stage, StageKind, StageResult, StageRun
+from study.stage import Pruned, Stage, StageKind, StageResult, StageRun
 from study.store import Store
 
 
@@ -86,14 +86,43 @@ def dies(run: StageRun) -> StageResult:
     raise AssertionError
 
 
+def kill_process(name: str) -> None:
+    """Those of Ray's actors of that class."""
+    for process in psutil.process_iter(["name", "cmdline"]):
+        if process.info["cmdline"][:1] and name in process.info["cmdline"][0]:
+            process.kill()
+
+
 def loses_its_controller(run: StageRun) -> StageResult:
     """Kills the process of Train's that looks after it."""
     note(run)
-    for process in psutil.process_iter(["name", "cmdline"]):
-        if process.info["cmdline"][:1] and "TrainController" in process.info["cmdline"][0]:
-            process.kill()
+    kill_process("TrainController")
     time.sleep(600)
     raise AssertionError("the worker outlived its controller")
+
+
+def is_given_up(run: StageRun) -> StageResult:
+    """Early."""
+    note(run)
+    raise Pruned
+
+
+def loses_its_gpu(run: StageRun) -> StageResult:
+    """Once."""
+    note(run)
+    if once(run, "loss"):
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+    return StageResult(files={"value": str(workers.gather(1)).encode()})
+
+
+def loses_an_actor(run: StageRun) -> StageResult:
+    """Once: Train's, through which workers report."""
+    note(run)
+    if once(run, "loss"):
+        kill_process("SynchronizationActor")
+        ray.train.report({"stage": run.stage.identity, "state": "running"})
+        raise AssertionError("Train reports without it")
+    return StageResult(files={"value": b"1"})
 
 
 def comes_second(run: StageRun) -> StageResult:
@@ -157,7 +186,7 @@ def adds_up(run: StageRun) -> StageResult:
 KINDS = {
     run.__name__: StageKind(name=run.__name__.replace("_", "-"), version=1, run=run)
     for run in (
-        *(counts, fails, walks, dies, loses_its_controller, comes_second),
+        *(counts, fails, walks, dies, loses_its_controller, is_given_up, loses_its_gpu, loses_an_actor, comes_second),
         *(fails_on_the_second_worker, fails_before_the_first_worker_asks),
         *(loses_its_second_worker, gathers_late, adds_up),
     )

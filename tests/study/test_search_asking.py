@@ -1,8 +1,10 @@
 """What a search asks for hangs on its seed and its results alone: on no order, and on no kill."""
 
+from unittest.mock import patch
+
 import pytest
 from optuna.trial import TrialState
-from toy_search import CHOICES, NUM_EPOCHS, SPACE, Bench, told
+from toy_search import CHOICES, NUM_EPOCHS, SPACE, Bench, end, told
 
 from study.search.asking import MOST_IN_VAIN
 from study.search.budget import Budget, is_worthless
@@ -53,6 +55,24 @@ def test_what_another_search_has_trained_to_its_end_is_judged_all_the_same(tmp_p
     (tmp_path / "after" / "optuna.db").unlink()
     after = Bench(tmp_path / "after", sampler="random").run()
     assert told(after) == told(alone)
+
+
+def test_an_attempt_that_only_began_hides_none_that_was_given_up(tmp_path):
+    """Another search may be at the same stage."""
+    for name in ("alone", "beside"):
+        (tmp_path / name).mkdir()
+    expected = told(Bench(tmp_path / "alone").run())
+    bench = Bench(tmp_path / "beside")
+
+    def end_and_begin(stage, asking, progress, store):
+        end(stage, asking, progress, store)
+        store.begin(stage)
+
+    with patch("toy_search.end", end_and_begin):
+        asking = bench.run()
+    assert told(asking) == expected and any(state == TrialState.PRUNED for _, state, _ in expected)
+    pruned = [trial for trial in asking.told if trial.state == TrialState.PRUNED]
+    assert all(trial.user_attrs["duration_s"] for trial in pruned)
 
 
 def failing(asking, progress, store, state: str, error: str) -> None:

@@ -221,6 +221,8 @@ def test_what_cannot_be_searched_is_refused_before_anything_starts(search_option
     [
         ({"parallel": 0}, "--parallel is 0"),
         ({"seed": -1}, "--seed is -1"),
+        ({"grace_epochs": 0}, "--grace-epochs is 0; give at least 1"),
+        ({"reduction": 1}, "--reduction is 1; give at least 2"),
         ({"budget": "many"}, "--budget 'many': give trials"),
         ({"objectives": ("roc_auc", "pr_auc")}, "early stopping compares one objective"),
         ({"objectives": ("duration_s",)}, "early stopping compares a metric"),

@@ -10,12 +10,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from unittest.mock import patch
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 from toy_stages import toy_result, toy_stage
 
+from study.attempt import Attempt
 from study.stage import StageResult
 from study.storage import open_storage
 from study.store import FORMAT_VERSION, Store
@@ -266,6 +268,26 @@ def test_a_failure_after_the_marker_spoils_nothing(store):
     attempt = finish(store)
     attempt.fail(OSError("connection lost while tidying up"))
     assert json.loads(store.read(STAGE.identity, "result.json"))["outcome"] == "completed"
+
+
+def test_a_failure_of_another_worker_spoils_no_result_and_the_first_one_counts(store):
+    first, second = store.begin(STAGE), store.begin(STAGE)
+    beside = Attempt(store, STAGE.identity, first.name)
+    first.finish(toy_result())
+    with patch.object(store, "done", return_value=None):  # as it was when the other worker asked
+        beside.fail(RuntimeError("too late"))
+    assert json.loads(store.read(STAGE.identity, "result.json"))["outcome"] == "completed"
+    for worker in (0, 1):
+        Attempt(store, STAGE.identity, second.name).fail(RuntimeError(f"of worker {worker}"))
+    assert store.outcome(STAGE.identity, second.name)["error"] == "RuntimeError: of worker 0"
+
+
+def test_a_result_that_cannot_be_marked_is_a_failure(store):
+    attempt = store.begin(STAGE)
+    with patch.object(store.storage, "create", side_effect=OSError("disk full")), pytest.raises(OSError, match="disk"):
+        attempt.finish(toy_result())
+    attempt.fail(OSError("disk full"))
+    assert store.outcome(STAGE.identity, attempt.name)["outcome"] == "failed"
 
 
 def test_a_place_that_cannot_be_written_is_refused_with_its_name(tmp_path):
