@@ -23,13 +23,13 @@ def headline(search: ArmSearch) -> str:
 
 
 def trial_lines(search: ArmSearch, trials: Sequence[FrozenTrial]) -> Iterator[str]:
-    """How each of these trials ended and, with the last of them, which one is the best so far."""
+    """How each of these trials ended; after them which one is the best so far."""
     for trial in trials:
-        reached = _scores(search, trial) if is_complete(trial) else f"after {search.epochs(trial)} epochs"
-        line = f"{search.name}: trial {trial.number} {STATES[trial.state]}, {reached}"
-        best = search.asking.best()
-        is_last = trial is trials[-1]
-        yield f"{line}; best so far: trial {best.number}, {_scores(search, best)}" if is_last and best else line
+        short = f" after {search.epochs(trial)} of {search.method.num_epochs} epochs"
+        reached = f", {_scores(search, trial)}" if is_complete(trial) else short
+        yield f"{search.name}: trial {trial.number} {STATES[trial.state]}{reached}"
+    if trials and (best := search.asking.best()) is not None:
+        yield f"{search.name}: best so far is trial {best.number}, {_scores(search, best)}"
 
 
 def outcome_lines(search: ArmSearch, store: Store) -> Iterator[str]:
