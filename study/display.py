@@ -3,8 +3,9 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -102,6 +103,11 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def named(values: Mapping[str, Any], digits: int = 4) -> str:
+    """For example "dropout 0.25, schedule constant"."""
+    return ", ".join(f"{name} {f'{v:.{digits}g}' if isinstance(v, float) else v}" for name, v in values.items())
 
 
 def told_of_corpora(console: Console) -> Callable[[str, int, int], None]:

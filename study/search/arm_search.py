@@ -8,6 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from study.design import Arm
+from study.display import named
 from study.kinds import TEST, TestStage
 from study.progress import Progress
 from study.search.asking import Asking
@@ -34,8 +35,8 @@ def search_recipe(setting: Setting, arm: Arm, validate_every: int) -> Recipe:
 def stage_of(values: Hyperparameters, *, arm: Arm, recipe: Recipe, setting: Setting, seed: int) -> Stage:
     """The last stage of the arm with these values, scored on the validation split alone."""
     stage = tuned_stage(arm.trial, seed, recipe, setting.corpora, values)
-    told = ", ".join(f"{name} {f'{v:.3g}' if isinstance(v, float) else v}" for name, v in values.given.items())
-    return replace(stage, config=replace(stage.config, scored="validation"), label=f"search {arm.name}: {told}")
+    label = f"search {arm.name}: {named(values.given, digits=3)}"
+    return replace(stage, config=replace(stage.config, scored="validation"), label=label)
 
 
 def is_complete(trial: FrozenTrial) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from study.display import named
 from study.identity import digest
 from study.search.hyperparameters import NAMES, Hyperparameters
 from study.storage import open_storage
@@ -51,8 +52,8 @@ class Chosen:
     def told(self, preset: str, corpora: Corpora) -> Iterator[str]:
         """Lines that say what the values are, and where they were found on something else."""
         for name, entry in self.content["arms"].items():
-            values = ", ".join(f"{key} {_shown(value)}" for key, value in entry["values"].items())
             of_all = "all arms" if self.is_for_all else f"arm {name}"
+            values = named(entry["values"])
             yield f"Hyperparameters of {of_all}: {values} (search {entry['search']!r}, trial {entry['trial']})"
             others = [kind for kind, known in entry["corpora"].items() if _other(kind, known, corpora)]
             others += [f"preset {entry['preset']}"] if entry["preset"] != preset else []
@@ -62,10 +63,6 @@ class Chosen:
 
 def _other(kind: str, known: str, corpora: Corpora) -> bool:
     return kind in corpora.by_kind and corpora.by_kind[kind].digest != known
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def to_text(entries: Mapping[str, Mapping[str, Any]], searched: Sequence[str]) -> str:

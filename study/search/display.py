@@ -1,12 +1,11 @@
 """A search as people watch it: what it will do, every trial as it is told, what came of it."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from optuna.trial import FrozenTrial
 
 from study.answer import METRICS
-from study.display import duration
+from study.display import duration, named
 from study.search.arm_search import STATES, ArmSearch, is_complete
 from study.store import Store
 
@@ -44,15 +43,11 @@ def outcome_lines(search: ArmSearch, store: Store) -> Iterator[str]:
     if best is None:
         yield "  no trial was completed"
         return
-    yield f"  best: trial {best.number}, {_scores(search, best)} on the validation split; {_named(best.params)}"
+    yield f"  best: trial {best.number}, {_scores(search, best)} on the validation split; {named(best.params)}"
     tested = search.tested(store)
     metrics = {name: tested[name] for name in METRICS[search.arm.trial.task] if name in tested}
-    yield f"  on the test split, looked at once: {_named(metrics)}"
+    yield f"  on the test split, looked at once: {named(metrics)}"
 
 
 def _scores(search: ArmSearch, trial: FrozenTrial) -> str:
-    return _named(dict(zip(search.method.objectives, trial.values, strict=True)))
-
-
-def _named(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {f'{v:.4g}' if isinstance(v, float) else v}" for name, v in values.items())
+    return named(dict(zip(search.method.objectives, trial.values, strict=True)))

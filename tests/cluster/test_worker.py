@@ -72,8 +72,9 @@ def test_a_failure_of_one_of_two_workers_is_final_and_a_lost_one_is_not(run, tmp
     stages = [bad, toy("child", bad), late, shaken, halved, good]
     progress = run(stages, default_resources=TWO, stages_per_trial=len(stages))
 
-    expected = ["failed", "skipped", "failed", "done", "done", "done"]
-    assert progress.states() == dict(zip(("bad", "child", "late", "shaken", "halved", "good"), expected, strict=True))
+    assert progress.states() == {
+        "bad": "failed", "child": "skipped", "late": "failed", "shaken": "done", "halved": "done", "good": "done",
+    }  # fmt: skip
     assert progress.error("late") == "ValueError: the second worker was too fast"
     assert progress.error("bad") == "ValueError: the second worker does not like its share"
     assert progress.labels("failed") == ["bad", "late"]
