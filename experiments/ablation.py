@@ -12,12 +12,13 @@ that is trained: `scheme=["three-stage"]`, `unet=["finetuned"]`, `insertion=[NO_
 
 import sys
 
-from components.adapters import ALL_POINTS
 from components.corpora.generated.content import DRUM_TAGS, VOCAL_TAGS
+from components.networks.adapters import ALL_POINTS
 from experiments.presets import PRESETS
-from study.command import main
-from study.design import Study, against, bare, one_factor_off, probes
-from study.trial import Trial
+from study.command.study import main
+from study.design.arms import bare, one_factor_off, probes
+from study.design.study import Study, against
+from study.design.trial import Trial
 
 reference = Trial(
     task="tagging", backend="cnn", source="vocals", scheme="two-stage", insertion=ALL_POINTS, unet="frozen"

@@ -9,11 +9,12 @@ are trained once.
 import sys
 from dataclasses import replace
 
-from components.adapters import NO_POINTS
+from components.networks.adapters import NO_POINTS
 from experiments.presets import PRESETS
-from study.command import main
-from study.design import Arm, Study, against, bare, leave_one_out, named
-from study.trial import Trial
+from study.command.study import main
+from study.design.arms import Arm, bare, leave_one_out, named
+from study.design.study import Study, against
+from study.design.trial import Trial
 
 cnn = Trial(backend="cnn", scheme="three-stage", unet="finetuned")
 ast = Trial(backend="ast", scheme="two-stage", unet="finetuned", weights="imagenet")

@@ -13,11 +13,12 @@ Garoufis, Zlatintsi, Maragos: "Pre-Training Music Classification Models via Musi
 import sys
 from dataclasses import replace
 
-from components.adapters import ALL_POINTS
+from components.networks.adapters import ALL_POINTS
 from experiments.presets import PRESETS
-from study.command import main
-from study.design import Study, against, bare, full_grid, named
-from study.trial import Trial
+from study.command.study import main
+from study.design.arms import bare, full_grid, named
+from study.design.study import Study, against
+from study.design.trial import Trial
 
 cnn = Trial(backend="cnn", insertion=ALL_POINTS, unet="finetuned")
 ast = replace(cnn, backend="ast", weights="imagenet")

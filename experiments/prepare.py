@@ -20,10 +20,10 @@ from components.corpora.data_set import DataSet
 from components.corpora.fma import Subset, fma
 from components.corpora.magnatagatune import Split, magnatagatune
 from components.corpora.musdb18 import musdb18
-from components.corpora.own import own
-from study.display import Bar, terminal
-from study.preparing import Prepared, prepare
-from study.site import Site
+from components.corpora.own_files import own
+from study.cluster.execution import Execution
+from study.command.display import Bar, terminal
+from study.corpora.preparation import Prepared, prepare
 
 Place = tyro.conf.Positional[str]
 
@@ -136,12 +136,12 @@ def _generate(options: Generated, console: Console) -> None:
 
 def _prepare(options: Musdb18 | MagnaTagATune | FMA | Folder, console: Console) -> Prepared:
     data_set = options.data_set()
-    from study.cluster import connected
-    from study.spreading import over_cluster
+    from study.cluster.connection import connected
+    from study.cluster.mapping import map_over_cluster
 
-    site = Site(storage=str(Path(options.corpus).expanduser().absolute().parent))
-    with connected(site), Bar(f"Decoding {data_set.name}", console) as bar:
-        return prepare(data_set, options.corpus, spread=over_cluster, max_rejects=options.max_rejects, report=bar)
+    execution = Execution(storage=str(Path(options.corpus).expanduser().absolute().parent))
+    with connected(execution), Bar(f"Decoding {data_set.name}", console) as bar:
+        return prepare(data_set, options.corpus, spread=map_over_cluster, max_rejects=options.max_rejects, report=bar)
 
 
 def _tell(prepared: Prepared, console: Console) -> None:

@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from components.backend import BackendConfig
-from components.classification import SegmentConfig
 from components.corpora.generated.config import GeneratedConfig, tiny
-from components.phases import Phase, TrainingConfig
-from components.separation import Part, RemixConfig, SeparationLossConfig
-from components.short_chunk_cnn import ShortChunkCNNConfig
-from components.spectrogram import MelConfig, SpectrogramConfig
-from components.spectrogram_transformer import SpectrogramTransformerConfig
-from components.unet import UNetConfig
-from study.setting import Preset
-from study.unfold import BackendRecipe, Recipe
+from components.networks.backend import BackendConfig
+from components.networks.short_chunk_cnn import ShortChunkCNNConfig
+from components.networks.spectrogram import MelConfig, SpectrogramConfig
+from components.networks.spectrogram_transformer import SpectrogramTransformerConfig
+from components.networks.unet import UNetConfig
+from components.objectives.classification import SegmentConfig
+from components.objectives.separation import Part, RemixConfig, SeparationLossConfig
+from components.training.training_config import Phase, TrainingConfig
+from study.command.preset import Preset
+from study.design.recipe import BackendRecipe, Recipe
 
 DEMO_HOP_SAMPLES = 320
 DEMO_FRAMES = 128

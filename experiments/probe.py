@@ -11,9 +11,10 @@ import sys
 
 from components.corpora.generated.content import DRUM_TAGS, VOCAL_TAGS
 from experiments.presets import PRESETS
-from study.command import main
-from study.design import Study, against, probes
-from study.trial import Trial
+from study.command.study import main
+from study.design.arms import probes
+from study.design.study import Study, against
+from study.design.trial import Trial
 
 study = Study(
     name="probe",

@@ -36,11 +36,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from study.display import terminal
-from study.query import Query
-from study.records import Records
-from study.site import default_storage
-from study.store import Store
+from study.cluster.execution import default_storage
+from study.command.display import terminal
+from study.records.query import Query
+from study.records.records import Records
+from study.store.store import Store
 
 DEMO = Path("results/demo")
 

@@ -12,13 +12,13 @@ from typing import Annotated
 
 import tyro
 
-from study.report.excerpts import NUM_EXCERPTS
 from study.report.export import folder_of, write
 from study.report.facts import Facts
 from study.report.page import build
+from study.report.sections.excerpts import NUM_EXCERPTS
 from study.report.serve import serve
-from study.storage import Storage, open_storage
-from study.store import Store
+from study.store.storage import Storage, open_storage
+from study.store.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,12 +10,12 @@ for, with equal budgets, and takes its own.
 
 import sys
 
-from components.adapters import ALL_POINTS
+from components.networks.adapters import ALL_POINTS
 from experiments.presets import PRESETS
-from study.design import bare, one_factor_off
-from study.search.command import Search, main
+from study.command.search import Search, main
+from study.design.arms import bare, one_factor_off
+from study.design.trial import Trial
 from study.search.space import Choice, Real, Space
-from study.trial import Trial
 
 reference = Trial(
     task="tagging", backend="cnn", source="vocals", scheme="two-stage", insertion=ALL_POINTS, unet="frozen"

@@ -10,7 +10,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
-from study.storage import open_storage
+from study.store.storage import open_storage
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "tests",

@@ -1,1 +1,1 @@
-"""Corpora: where each of them comes from and how it becomes a waveform and a track table."""
+"""Corpora: sound in, segments out; data sets as they are downloaded, and the generated corpora."""

@@ -7,7 +7,7 @@ import av
 import numpy as np
 from jaxtyping import Int16
 
-from components.audio import SAMPLE_RATE, decode, to_int16
+from components.corpora.audio import SAMPLE_RATE, decode, to_int16
 from components.corpora.data_set import AudioStream, SourceTrack
 
 # A file may be so much shorter than it declares (encoders pad), and the stems of a song so much unlike.

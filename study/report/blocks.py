@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from study.statistics import Interval, Spread
+from study.statistics.over_seeds import Interval, Spread
 
 Value = str | float | int | bool | None
 MINUS = "\u2212"

@@ -4,10 +4,10 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 
-from study.records import slug
+from study.records.records import slug
 from study.report.blocks import Cell, Figure, Page, Table, Value
 from study.report.page import html
-from study.storage import Storage, concurrently
+from study.store.storage import Storage, concurrently
 
 PAGE = "report.html"
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from study.answer import METRICS
-from study.query import Query
-from study.records import Records
-from study.statistics import Spread
-from study.store import Store
+from study.design.metrics import METRICS
+from study.records.query import Query
+from study.records.records import Records
+from study.statistics.over_seeds import Spread
+from study.store.store import Store
 
 _TABLES = ("runs", "stages", "epochs", "tag_metrics")
 GENERATED = "generated-"

@@ -5,12 +5,15 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from study.report import (
+from study.report.blocks import Audio, Page, Table
+from study.report.drawing import INK, MUTED, PAPER, RULE, SERIES
+from study.report.facts import Facts
+from study.report.sections import (
     arms,
-    crossed,
+    at_a_glance,
     curves,
     excerpts,
-    glance,
+    factorial,
     insertion,
     opening,
     probes,
@@ -21,10 +24,7 @@ from study.report import (
     table_one,
     tags,
 )
-from study.report.blocks import Audio, Page, Table
-from study.report.comparing import Comparing
-from study.report.drawing import INK, MUTED, PAPER, RULE, SERIES
-from study.report.facts import Facts
+from study.report.study_comparisons import StudyComparisons
 
 TEMPLATE = "page.html.jinja"
 LIGHT = {"ink": INK, "muted": MUTED, "rule": RULE, "paper": PAPER, "tint": "#f3f4f2", "warn": "#8a4b00"}
@@ -44,9 +44,9 @@ DARK |= {f"c{place}": colour for place, colour in enumerate(_DARK_SERIES, 1)}
 
 def build(facts: Facts, *, num_excerpts: int = 0) -> Page:
     """Everything that the study has to show; `num_excerpts`: into how many songs to look, which takes its networks."""
-    comparing = Comparing(facts)
+    comparing = StudyComparisons(facts)
     sections = [
-        glance.section(facts, comparing),
+        at_a_glance.section(facts, comparing),
         probes.section(facts, comparing),
         table_one.section(facts, comparing),
         arms.section(facts, comparing),
@@ -54,7 +54,7 @@ def build(facts: Facts, *, num_excerpts: int = 0) -> Page:
         tags.section(facts, comparing),
         excerpts.section(facts, num_excerpts) if num_excerpts else None,
         insertion.section(facts),
-        crossed.section(facts),
+        factorial.section(facts),
         curves.section(facts),
         search.section(facts),
         stages.section(facts),

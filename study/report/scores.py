@@ -2,7 +2,7 @@
 
 from study.report.blocks import Cell, spread_cell
 from study.report.facts import Facts
-from study.statistics import Spread
+from study.statistics.over_seeds import Spread
 
 
 def score(facts: Facts, arm: str, spread: Spread | None, *, digits: int | None = None) -> Cell:

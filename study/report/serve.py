@@ -4,7 +4,7 @@ import hashlib
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from study.storage import Storage
+from study.store.storage import Storage
 
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost")

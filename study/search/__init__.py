@@ -1,1 +1,1 @@
-"""Hyperparameter search: what may be varied, who asks for the next values, and what comes of it."""
+"""Hyperparameter search: the space, who draws the next values, when to stop, and the winner."""

@@ -7,34 +7,33 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from study.design import Arm
-from study.display import named
-from study.kinds import TEST, TestStage
-from study.progress import Progress
-from study.search.asking import Asking
+from study.corpora.corpora import Corpora
+from study.design.arms import Arm
+from study.design.hyperparameters import Hyperparameters, last_training, named, tuned_stage, with_last_training
+from study.design.recipe import Recipe
+from study.kinds.held_out_test import TEST, TestStage
+from study.search.ask_tell import AskTell
 from study.search.budget import Budget
-from study.search.hyperparameters import Hyperparameters, last_training, tuned_stage, with_last_training
 from study.search.method import Method
 from study.search.space import Space
-from study.setting import Setting
-from study.stage import Rule, Stage
-from study.store import Store
-from study.unfold import Recipe
+from study.stages.progress import Progress
+from study.stages.stage import Rule, Stage
+from study.store.store import Store
 
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
-def search_recipe(setting: Setting, arm: Arm, validate_every: int) -> Recipe:
-    """The setting's recipe, whose last stage is validated as often as a search looks at it."""
+def search_recipe(recipe: Recipe, arm: Arm, validate_every: int) -> Recipe:
+    """The recipe, whose last stage is validated as often as a search looks at it."""
     name = str(arm.trial.backend)
-    training = replace(last_training(setting.recipe, arm.trial), validate_every=validate_every)
-    backend = with_last_training(setting.recipe.backends[name], arm.trial, training)
-    return replace(setting.recipe, backends={**setting.recipe.backends, name: backend})
+    training = replace(last_training(recipe, arm.trial), validate_every=validate_every)
+    backend = with_last_training(recipe.backends[name], arm.trial, training)
+    return replace(recipe, backends={**recipe.backends, name: backend})
 
 
-def stage_of(values: Hyperparameters, *, arm: Arm, recipe: Recipe, setting: Setting, seed: int) -> Stage:
+def stage_of(values: Hyperparameters, *, arm: Arm, recipe: Recipe, corpora: Corpora, seed: int) -> Stage:
     """The last stage of the arm with these values, scored on the validation split alone."""
-    stage = tuned_stage(arm.trial, seed, recipe, setting.corpora, values)
+    stage = tuned_stage(arm.trial, seed, recipe, corpora, values)
     label = f"search {arm.name}: {named(values.given, digits=3)}"
     return replace(stage, config=replace(stage.config, scored="validation"), label=label)
 
@@ -56,13 +55,14 @@ class ArmSearch:
         method: Method,
         budget: Budget,
         recipe: Recipe,
-        setting: Setting,
+        corpora: Corpora,
+        store: Store,
         described: Mapping[str, Any],
         progress: Progress,
     ) -> None:
         self.arm, self.name, self.method, self.budget, self.space = arm, name, method, budget, space
-        self._recipe, self._setting, self._described = recipe, setting, described
-        self.asking = Asking(
+        self._recipe, self._corpora, self._store, self._described = recipe, corpora, store, described
+        self.ask_tell = AskTell(
             name=name,
             storage=storage,
             space=space,
@@ -70,23 +70,23 @@ class ArmSearch:
             budget=budget,
             described=described,
             stage_of=self.stage_of,
-            store=setting.store,
+            store=store,
             progress=progress,
         )
         self.test: Stage | None = None
 
     def stage_of(self, values: Hyperparameters) -> Stage:
-        return stage_of(values, arm=self.arm, recipe=self._recipe, setting=self._setting, seed=self.method.seed)
+        return stage_of(values, arm=self.arm, recipe=self._recipe, corpora=self._corpora, seed=self.method.seed)
 
     def more(self) -> Sequence[Stage]:
-        new = list(self.asking.more())
-        if self.test is None and self.asking.finished and (best := self.asking.best()) is not None:
+        new = list(self.ask_tell.more())
+        if self.test is None and self.ask_tell.finished and (best := self.ask_tell.best()) is not None:
             self.test = self._test_of(self.stage_of(Hyperparameters(**best.params)))
             new.append(self.test)
         return new
 
     def rule_of(self, identity: str) -> Rule | None:
-        return self.asking.rule_of(identity)
+        return self.ask_tell.rule_of(identity)
 
     def _test_of(self, stage: Stage) -> Stage:
         return Stage(
@@ -104,20 +104,20 @@ class ArmSearch:
 
     def check_budget(self) -> None:
         """ValueError for fewer trials than are told: arms would seem to have had equal budgets that had not."""
-        if self.budget.trials is not None and self.budget.trials < len(self.asking.told):
+        if self.budget.trials is not None and self.budget.trials < len(self.ask_tell.ended):
             raise ValueError(
-                f"--budget {self.budget.trials}: of {self.name!r} {len(self.asking.told)} trials are told already"
+                f"--budget {self.budget.trials}: of {self.name!r} {len(self.ask_tell.ended)} trials are told already"
             )
 
     def counts(self) -> dict[str, int]:
         """How many trials ended how."""
-        states = [STATES[trial.state] for trial in self.asking.told]
+        states = [STATES[trial.state] for trial in self.ask_tell.ended]
         return {state: states.count(state) for state in STATES.values() if state in states}
 
     @property
     def num_epochs(self) -> tuple[int, int]:
         """Epochs that the trials that did not fail trained, and would have trained without early stopping."""
-        ended = [trial for trial in self.asking.told if trial.state != TrialState.FAIL]
+        ended = [trial for trial in self.ask_tell.ended if trial.state != TrialState.FAIL]
         return sum(self.epochs(trial) for trial in ended), self.method.num_epochs * len(ended)
 
     def epochs(self, trial: FrozenTrial) -> int:
@@ -140,12 +140,12 @@ class ArmSearch:
                 "epochs": self.epochs(trial),
                 "duration_s": trial.user_attrs["duration_s"],
             }
-            for trial in self.asking.told
+            for trial in self.ask_tell.ended
         ]
 
     def description(self) -> dict[str, Any]:
         """What the search is, and what has come of it."""
-        best = self.asking.best()
+        best = self.ask_tell.best()
         return {
             "name": self.name,
             "arm": self.arm.name,
@@ -153,12 +153,12 @@ class ArmSearch:
             "budget": str(self.budget),
             "num_epochs": self.method.num_epochs,
             "winner": None if best is None else best.number,
-            "tested": self.tested(self._setting.store),
+            "tested": self.tested(self._store),
         }
 
     def entry(self) -> dict[str, Any] | None:
         """The winner, as an ablation takes it."""
-        best = self.asking.best()
+        best = self.ask_tell.best()
         if best is None:
             return None
         return {
@@ -167,7 +167,7 @@ class ArmSearch:
             "trial": best.number,
             "metric": f"validation_{self.method.first}",
             "value": best.values[0],
-            "test": self.tested(self._setting.store),
+            "test": self.tested(self._store),
             "seed": self.method.seed,
             "preset": self._described["preset"],
             "budget": str(self.budget),

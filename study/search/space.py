@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from study.search.hyperparameters import NAMES, Hyperparameters, applicable
-from study.trial import Trial
+from study.design.hyperparameters import NAMES, Hyperparameters, applicable
+from study.design.trial import Trial
 
 Value = float | int | str
 

@@ -16,9 +16,9 @@ from time import perf_counter
 import numpy as np
 from jaxtyping import Bool, Float
 
-from study.comparisons import Compared, Comparison, compare
-from study.measured import Measured
-from study.statistics import holm
+from study.statistics.comparisons import Compared, Comparison, compare
+from study.statistics.measurements import Measurements
+from study.statistics.over_seeds import holm
 
 SOURCES = ("none", "bass", "drums", "other", "vocals", "multiple")
 SCHEMES = ("two-stage", "three-stage")
@@ -92,7 +92,7 @@ def judged(values: Float[np.ndarray, "study arm seed"], effect: float, *, replic
     found: list[list[Compared]] = []
     for study in values:
         by_arm = {arm: dict(enumerate(by_seed.tolist())) for arm, by_seed in zip(ARMS, study, strict=True)}
-        found.append(compare(Measured(values={"roc_auc": by_arm}, stages=made_of, kinds=kinds), PLANNED))
+        found.append(compare(Measurements(values={"roc_auc": by_arm}, stages=made_of, kinds=kinds), PLANNED))
     p = np.array([[row.p for row in rows] for rows in found], dtype=np.float64)
     low = np.array([[row.contrast.interval.low for row in rows if row.contrast] for rows in found])
     high = np.array([[row.contrast.interval.high for row in rows if row.contrast] for rows in found])

@@ -19,8 +19,8 @@ import numpy as np
 
 from components.corpora.data_set import AudioStream, DataSet, SourceTrack
 from components.corpora.decoding import decoded
-from study.preparing import prepare
-from tests.components.downloads import tone, write_audio
+from study.corpora.preparation import prepare
+from tests.components.corpora.downloads import tone, write_audio
 
 CLIP_S, NUM_CLIPS = 30.0, 40
 FORMATS = {"MP3, 44.1 kHz, stereo": (44_100, 2), "MP3, 16 kHz, mono": (16_000, 1)}

@@ -12,10 +12,11 @@ from time import perf_counter
 import numpy as np
 import pyarrow as pa
 
-from study.query import Query
-from study.records import Records, Run
-from study.stage import Stage, StageKind, StageResult, StageRun
-from study.store import Store
+from study.records.query import Query
+from study.records.records import Records, Run
+from study.stages.stage import Stage, StageKind, StageResult, StageRun
+from study.store.attempt import begin_attempt
+from study.store.store import Store
 
 RUNS, ARMS, TRACKS, TAGS = 40, 10, 500, 50
 QUESTION = "SELECT arm, avg(score), count(*) FROM track_scores JOIN runs ON stage = final_stage GROUP BY arm"
@@ -43,7 +44,7 @@ def fill(store: Store) -> None:
                 "score": rng.random(TRACKS * TAGS),
             }
         )
-        store.begin(stage).finish(StageResult(tables={"track_scores": scores}))
+        begin_attempt(store, stage).finish(StageResult(tables={"track_scores": scores}))
         run = Run(study="toy", arm=f"arm {number % ARMS}", seed=number // ARMS, factors={},
                   final_stage=stage.identity, stages=(stage.identity,))  # fmt: skip
         Records(store).write_runs([run])

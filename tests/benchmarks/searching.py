@@ -21,19 +21,21 @@ import optuna
 import torch
 
 from experiments.presets import DEMO
-from study.corpora import open_corpora
-from study.progress import Progress
-from study.search.asking import Asking
+from study.cluster.execution import Execution
+from study.cluster.halving import Halving
+from study.corpora.corpora import Corpora, open_corpora
+from study.design.hyperparameters import Hyperparameters, last_training, tuned_stage, with_last_training
+from study.design.recipe import Recipe
+from study.design.trial import Trial, bare_trial
+from study.search.ask_tell import AskTell
 from study.search.budget import Budget
-from study.search.halving import Halving
-from study.search.hyperparameters import Hyperparameters, last_training, tuned_stage, with_last_training
 from study.search.method import Method
 from study.search.space import Choice, Real, Space
-from study.site import Site
-from study.stage import Pruned, Stage, StageGraph, StageRun
-from study.store import Store
-from study.trial import Trial, bare_trial
-from study.unfold import Corpora, Recipe
+from study.stages.graph import StageGraph
+from study.stages.progress import Progress
+from study.stages.stage import Pruned, Stage, StageRun
+from study.store.attempt import begin_attempt
+from study.store.store import Store
 
 NUM_EPOCHS, NUM_TRIALS, SEEDS, WIDTH = 9, 20, (0, 1, 2), 2
 ARM = bare_trial(Trial())
@@ -100,7 +102,7 @@ def search(folder: Path, space: str, sampler: Any, seed: int, early: bool) -> st
         halving=Halving(grace_epochs=2) if early else None,
         num_epochs=NUM_EPOCHS,
     )
-    asking = Asking(
+    ask_tell = AskTell(
         name="benchmark",
         storage=optuna.storages.InMemoryStorage(),
         space=WIDE if space == "wide" else SMALL,
@@ -112,26 +114,26 @@ def search(folder: Path, space: str, sampler: Any, seed: int, early: bool) -> st
         progress=progress,
     )
     started = time.process_time()
-    while new := asking.more():
+    while new := ask_tell.more():
         graph.add(new)
         progress.add(graph, set())
         for stage in new:
-            progress.end(stage.identity, train(stage, asking, store, found.places))  # pyright: ignore[reportArgumentType]
+            progress.end(stage.identity, train(stage, ask_tell, store, found.places))  # pyright: ignore[reportArgumentType]
     spent = time.process_time() - started
-    best = asking.best()
+    best = ask_tell.best()
     assert best is not None
     tested = stage_of(Hyperparameters(**best.params))
     result = run(replace(tested, config=replace(tested.config, scored="test")), found.places, lambda told: None)
-    epochs = sum(max(trial.intermediate_values, default=0) for trial in asking.told)
+    epochs = sum(max(trial.intermediate_values, default=0) for trial in ask_tell.ended)
     values = {name: round(value, 5) if isinstance(value, float) else value for name, value in best.params.items()}
     how = f"{space} {sampler} seed {seed}{' early stopping' if early else ''}"
     scores = f"best validation ROC-AUC {best.value:.4f}, test {result.metrics['roc_auc']:.4f}"
-    return f"{how}: {len(asking.told)} trials, {epochs} epochs, {spent:.0f} CPU-s; {scores}; {values}"
+    return f"{how}: {len(ask_tell.ended)} trials, {epochs} epochs, {spent:.0f} CPU-s; {scores}; {values}"
 
 
-def train(stage: Stage, asking: Asking, store: Store, places: Mapping[str, str]) -> str:
+def train(stage: Stage, ask_tell: AskTell, store: Store, places: Mapping[str, str]) -> str:
     """As a worker does it: to the end, or until the rule has seen enough."""
-    rule, history, attempt = asking.rule_of(stage.identity), [], store.begin(stage)
+    rule, history, attempt = ask_tell.rule_of(stage.identity), [], begin_attempt(store, stage)
 
     def report(told: dict[str, Any]) -> None:
         history[:] = told["history"]
@@ -151,7 +153,7 @@ def run(stage: Stage, places: Mapping[str, str], report: Any) -> Any:
         StageRun(
             stage=stage,
             corpus_path=places[stage.corpus],
-            site=Site(storage="", corpora=places),
+            execution=Execution(storage="", corpora=places),
             read_parent=lambda role, name: b"",
             read_input=lambda sha256: b"",
             save_state=lambda state: None,

@@ -10,11 +10,11 @@ from time import perf_counter
 
 import numpy as np
 
-from study.comparisons import Comparison, compare
-from study.measured import Measured
-from study.statistics import sign_flip_p
-from study.track_bootstrap import bootstrap, pr_auc
-from study.track_statistics import roc_auc_over_tracks
+from study.statistics.comparisons import Comparison, compare
+from study.statistics.measurements import Measurements
+from study.statistics.over_seeds import sign_flip_p
+from study.statistics.over_tracks import roc_auc_over_tracks
+from study.statistics.track_bootstrap import bootstrap, pr_auc
 
 ARMS, TAGS, TRACKS = 13, 50, 4300
 
@@ -32,7 +32,7 @@ def seeds(rng: np.random.Generator, num_seeds: int) -> None:
     values = {name: dict(enumerate(rng.normal(0.91, 0.0007, num_seeds))) for name in names}
     stages = {name: {seed: (f"{name} {seed}",) for seed in range(num_seeds)} for name in names}
     kinds = {f"{name} {seed}": "finetuning" for name in names for seed in range(num_seeds)}
-    measured = Measured(values={"roc_auc": values}, stages=stages, kinds=kinds)
+    measured = Measurements(values={"roc_auc": values}, stages=stages, kinds=kinds)
     planned = [Comparison(name, names[0], "roc_auc") for name in names[1:]]
     for row in compare(measured, planned):
         assert row.effect_size is not None and row.smallest_detectable() is not None

@@ -7,23 +7,23 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from components.adapters import AdapterConfig
-from components.backend import BackendConfig
-from components.calibration import calibrate_batch_norm
-from components.classifier import Classifier, ClassifierConfig
-from components.corpus import Corpus
-from components.corpus_writer import CorpusWriter
-from components.initialisation import initialise
-from components.joint import JointConfig, JointNetwork, initialise_joint
-from components.phases import Phase, TrainingConfig
-from components.separation import RemixConfig, SeparationLossConfig, SeparationObjective
-from components.separator import Separator, SeparatorConfig
-from components.short_chunk_cnn import ShortChunkCNNConfig
-from components.spectrogram import SpectrogramConfig
-from components.spectrogram_transformer import SpectrogramTransformerConfig
-from components.streams import torch_generator
-from components.training import Batch, Objective, Training
-from components.unet import UNetConfig
+from components.corpora.corpus import Corpus
+from components.corpora.corpus_writer import CorpusWriter
+from components.networks.adapters import AdapterConfig
+from components.networks.backend import BackendConfig
+from components.networks.calibration import calibrate_batch_norm
+from components.networks.classifier import Classifier, ClassifierConfig
+from components.networks.initialisation import initialise
+from components.networks.joint import JointConfig, JointNetwork, initialise_joint
+from components.networks.separator import Separator, SeparatorConfig
+from components.networks.short_chunk_cnn import ShortChunkCNNConfig
+from components.networks.spectrogram import SpectrogramConfig
+from components.networks.spectrogram_transformer import SpectrogramTransformerConfig
+from components.networks.unet import UNetConfig
+from components.objectives.separation import RemixConfig, SeparationLossConfig, SeparationObjective
+from components.random_streams import torch_generator
+from components.training.loop import Batch, Objective, Training
+from components.training.training_config import Phase, TrainingConfig
 
 # Threads cost more than they give on tensors this small, and on a busy machine they wait for each other.
 torch.set_num_threads(1)

@@ -5,21 +5,20 @@ import os
 import subprocess
 import sys
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from components.adapters import ALL_POINTS
-from components.audio import SAMPLE_RATE
+from components.corpora.audio import SAMPLE_RATE
+from components.corpora.corpus_format import SPLITS
+from components.corpora.corpus_writer import CorpusWriter
 from components.corpora.generated.content import DRUM_TAGS, TAGS, VOCAL_TAGS
-from components.corpus_format import SPLITS
-from components.corpus_writer import CorpusWriter
+from components.networks.adapters import ALL_POINTS
 from experiments import ablation
 from experiments.presets import PRESETS
-from study.command import main
+from study.command.study import main
+from tests import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "experiments" / "ablation.py"
 
 

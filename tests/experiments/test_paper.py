@@ -7,8 +7,8 @@ import pytest
 from experiments import insertion
 from experiments.paper import study
 from experiments.presets import PAPER
-from study.running import Weights
-from study.stage import StageGraph
+from study.kinds.weights import Weights
+from study.stages.graph import StageGraph
 from tests.study.toy_study import corpora_in_name
 
 RECIPE = replace(PAPER.recipe, weights=Weights(name="ImageNet", sha256="1a" * 32))

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from components.corpus import Corpus
-from tests.components.downloads import tone, write_audio
+from components.corpora.corpus import Corpus
+from tests import ROOT
+from tests.components.corpora.downloads import tone, write_audio
 
-ROOT = Path(__file__).parents[2]
 WITHIN_S = 200.0
 NUM_TRACKS = 30
 

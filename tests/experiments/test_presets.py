@@ -8,19 +8,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from components.adapters import ALL_POINTS, NO_POINTS, finest
-from components.audio import SAMPLE_RATE
+from components.corpora.audio import SAMPLE_RATE
+from components.corpora.corpus import Corpus
+from components.corpora.corpus_format import Manifest
 from components.corpora.generated.config import KINDS, Kind
 from components.corpora.generated.corpora import CLASSES, STORED_STEMS, recipe_of
-from components.corpus import Corpus
-from components.corpus_format import Manifest
-from components.joint import JointNetwork
+from components.networks.adapters import ALL_POINTS, NO_POINTS, finest
+from components.networks.joint import JointNetwork
 from experiments.presets import PRESETS
-from study.identity import digest
-from study.setting import Preset
-from study.stage import StageGraph
-from study.trial import Trial, bare_trial, probe_trial
-from study.unfold import Corpora, unfold
+from study.command.preset import Preset
+from study.corpora.corpora import Corpora
+from study.design.trial import Trial, bare_trial, probe_trial
+from study.design.trial_to_stages import final_stage
+from study.stages.graph import StageGraph
+from study.stages.identity import digest
 
 TASKS = ("tagging", "genre")
 BACKENDS = ("cnn", "ast")
@@ -81,7 +82,7 @@ def test_the_demo_and_something_tiny_are_there():
 def test_every_trial_unfolds(preset):
     corpora = corpora_of(preset)
     trials = [*TRIALS, *VARIANTS, *PROBES, *map(bare_trial, TRIALS)]
-    graph = StageGraph(unfold(trial, seed, preset.recipe, corpora) for trial in trials for seed in (0, 1))
+    graph = StageGraph(final_stage(trial, seed, preset.recipe, corpora) for trial in trials for seed in (0, 1))
     # By seed: a separator for each source but "none", a backend for each task, each trial's joint network, each probe.
     by_seed = len(SOURCES) - 1 + len(TASKS) * len(BACKENDS) + len(TRIALS) + len(VARIANTS) + len(PROBES)
     # The mixture's probe, of which there is one for each task, has no seed.
@@ -90,7 +91,7 @@ def test_every_trial_unfolds(preset):
 
 def test_presets_share_no_stage():
     trained = [
-        {unfold(trial, 0, each.recipe, corpora_of(each)).identity for trial in TRIALS} for each in PRESETS.values()
+        {final_stage(trial, 0, each.recipe, corpora_of(each)).identity for trial in TRIALS} for each in PRESETS.values()
     ]
     assert all(first.isdisjoint(second) for first, second in combinations(trained, 2))
 
@@ -123,7 +124,7 @@ def test_an_epoch_has_a_batch_at_least_and_a_validation(preset):
 @preset
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_networks_can_be_built_and_hear_a_segment(preset, backend):
-    stage = unfold(replace(REFERENCE, backend=backend), 0, preset.recipe, corpora_of(preset))
+    stage = final_stage(replace(REFERENCE, backend=backend), 0, preset.recipe, corpora_of(preset))
     network = JointNetwork(stage.config.joint).eval()
     with torch.no_grad():
         logits = network(torch.zeros(1, stage.config.joint.num_samples))

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,12 +16,13 @@ from pyarrow.json import read_json
 
 from experiments import query
 from experiments.query import Options, main, storage_of
-from study.query import Query
-from study.records import Records, Run
-from study.stage import Stage, StageKind, StageResult, StageRun
-from study.store import Store
+from study.records.query import Query
+from study.records.records import Records, Run
+from study.stages.stage import Stage, StageKind, StageResult, StageRun
+from study.store.attempt import begin_attempt
+from study.store.store import Store
+from tests import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 LONG = "a value [/that] is " + "very " * 30 + "long"
 
 
@@ -50,7 +50,7 @@ def storage(tmp_path_factory) -> str:
         result = StageResult(
             metrics={"roc_auc": value}, tables={"track_scores": scores, "tag_metrics": tags}, epochs=[epoch]
         )
-        store.begin(stage, {"host": "node-1"}).finish(result)
+        begin_attempt(store, stage, {"host": "node-1"}).finish(result)
         factors = {"source": "drums"}
         run = Run(
             study="toy", arm="bare", seed=seed, factors=factors, final_stage=stage.identity, stages=(stage.identity,)

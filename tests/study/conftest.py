@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy_command import command, finish
-from toy_study import write_corpora
 
-from study.options import Options
+from study.command.options import Options
+from tests.study.toy_command import command, finish
+from tests.study.toy_study import write_corpora
 
 
 @pytest.fixture(scope="session")

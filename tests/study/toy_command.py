@@ -6,15 +6,16 @@ from typing import Any
 
 import pyarrow as pa
 from rich.console import Console
-from toy_study import TAGS, recipe, study
 
 from components.corpora.generated.config import GeneratedConfig
-from study.command import Command
-from study.design import Arm
-from study.options import Options
-from study.setting import Preset
-from study.stage import Stage, StageResult
-from study.store import Store
+from study.command.options import Options
+from study.command.preset import Preset
+from study.command.study import Command
+from study.design.arms import Arm
+from study.stages.stage import Stage, StageResult
+from study.store.attempt import begin_attempt
+from study.store.store import Store
+from tests.study.toy_study import TAGS, recipe, study
 
 PRESETS = {"toy": Preset(description="toy", generated=GeneratedConfig(), recipe=recipe(), imagenet=True)}
 
@@ -35,7 +36,7 @@ def finish(store: Store, stages: Iterable[Stage]) -> None:
     """Results as the kinds would leave them."""
     for stage in stages:
         if not store.done(stage.identity):
-            store.begin(stage).finish(result_of(stage))
+            begin_attempt(store, stage).finish(result_of(stage))
 
 
 def result_of(stage: Stage) -> StageResult:

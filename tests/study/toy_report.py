@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.metrics import average_precision_score, roc_auc_score
-from toy_stages import ToyConfig, toy_run
 
-from study.record_schemas import SCHEMAS
-from study.records import Records, Run
-from study.stage import Stage, StageKind, StageResult
-from study.store import Store
+from study.records.records import Records, Run
+from study.records.schemas import SCHEMAS
+from study.stages.stage import Stage, StageKind, StageResult
+from study.store.attempt import begin_attempt
+from study.store.store import Store
+from tests.study.toy_stages import ToyConfig, toy_run
 
 TAGS = ("choir", "male", "drums", "flute")
 GROUPS = {"voices": ["choir", "male"], "beats": ["drums"]}
@@ -171,11 +172,11 @@ def write_study(
             needed = stages(arm, factors, 0 if arm in shared else seed)
             for one in needed[:-1]:
                 if not store.done(one.identity):
-                    store.begin(one, MACHINE).finish(StageResult(metrics={"si_sdr_vocals": 3.0}))
+                    begin_attempt(store, one, MACHINE).finish(StageResult(metrics={"si_sdr_vocals": 3.0}))
             if (arm, seed) in failed:
-                store.begin(needed[-1], MACHINE).fail(ValueError("out of <memory> & more"))
+                begin_attempt(store, needed[-1], MACHINE).fail(ValueError("out of <memory> & more"))
             elif (arm, seed) not in missing and not store.done(needed[-1].identity):
-                store.begin(needed[-1], MACHINE).finish(result_of(arm, seed))
+                begin_attempt(store, needed[-1], MACHINE).finish(result_of(arm, seed))
             identities = tuple(one.identity for one in needed)
             run = {"study": name, "arm": arm, "seed": seed, "factors": factors}
             runs.append(Run(**run, final_stage=identities[-1], stages=identities))

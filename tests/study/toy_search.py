@@ -9,15 +9,17 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from study.progress import Progress
-from study.search.asking import Asking
+from study.cluster.halving import Halving
+from study.design.hyperparameters import Hyperparameters
+from study.search.ask_tell import AskTell
 from study.search.budget import Budget
-from study.search.halving import Halving
-from study.search.hyperparameters import Hyperparameters
 from study.search.method import Method
 from study.search.space import Choice, Real, Space
-from study.stage import Stage, StageGraph, StageKind, StageResult, StageRun
-from study.store import Store
+from study.stages.graph import StageGraph
+from study.stages.progress import Progress
+from study.stages.stage import Stage, StageKind, StageResult, StageRun
+from study.store.attempt import begin_attempt
+from study.store.store import Store
 
 NUM_EPOCHS = 9
 SPACE = Space({"backend_learning_rate": Real(low=1e-4, high=1e-1, log=True), "dropout": Real(low=0.0, high=0.5)})
@@ -64,10 +66,10 @@ class Bench:
         defaults |= {"halving": Halving(grace_epochs=1), "num_epochs": NUM_EPOCHS}
         self.method = Method(**{**defaults, **method})
 
-    def made(self, described: Mapping[str, Any] | None = None) -> tuple[Asking, Progress, Store]:
+    def made(self, described: Mapping[str, Any] | None = None) -> tuple[AskTell, Progress, Store]:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         store, progress = Store(self.folder / "store"), Progress()
-        asking = Asking(
+        ask_tell = AskTell(
             name="toy",
             storage=optuna.storages.get_storage(f"sqlite:///{self.folder}/optuna.db"),
             space=self.space,
@@ -78,28 +80,28 @@ class Bench:
             store=store,
             progress=progress,
         )
-        return asking, progress, store
+        return ask_tell, progress, store
 
-    def run(self, *, order: int = 0, num_stages: int | None = None) -> Asking:
+    def run(self, *, order: int = 0, num_stages: int | None = None) -> AskTell:
         """Ends its stages in an order of chance; after `num_stages` of them it is as if it were killed."""
-        asking, progress, store = self.made()
+        ask_tell, progress, store = self.made()
         graph, chance, running, ended = StageGraph(), random.Random(order), [], 0
         while ended != num_stages:
-            while new := asking.more():
+            while new := ask_tell.more():
                 running += graph.add(new)
                 progress.add(graph, store.done_identities(graph.identities))
                 running = [stage for stage in running if progress.stages[stage.identity].state == "waiting"]
             if not running:
                 break
-            end(running.pop(chance.randrange(len(running))), asking, progress, store)
+            end(running.pop(chance.randrange(len(running))), ask_tell, progress, store)
             ended += 1
-        return asking
+        return ask_tell
 
 
-def end(stage: Stage, asking: Asking, progress: Progress, store: Store) -> None:
+def end(stage: Stage, ask_tell: AskTell, progress: Progress, store: Store) -> None:
     """Trains to the end, or until the rule says that it is enough."""
-    values, rule = stage.config.values, asking.rule_of(stage.identity)
-    attempt = store.begin(stage)
+    values, rule = stage.config.values, ask_tell.rule_of(stage.identity)
+    attempt = begin_attempt(store, stage)
     for number in range(1, NUM_EPOCHS + 1):
         found = rows(values, number)
         if rule is not None and rule(found):
@@ -113,6 +115,6 @@ def end(stage: Stage, asking: Asking, progress: Progress, store: Store) -> None:
     progress.end(stage.identity, "done")
 
 
-def told(asking: Asking) -> list[tuple[dict[str, Any], TrialState, list[float] | None]]:
+def told(ask_tell: AskTell) -> list[tuple[dict[str, Any], TrialState, list[float] | None]]:
     """What was asked for, and what came of it."""
-    return [(trial.params, trial.state, trial.values) for trial in asking.told]
+    return [(trial.params, trial.state, trial.values) for trial in ask_tell.ended]

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from study.stage import Stage, StageKind, StageResult, StageRun
+from study.stages.stage import Stage, StageKind, StageResult, StageRun
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,22 +9,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from components.adapters import ALL_POINTS
-from components.classification import SegmentConfig
-from components.corpus import Corpus
-from components.corpus_format import SPLITS, Manifest
-from components.corpus_writer import CorpusWriter
-from components.phases import Phase, TrainingConfig
-from components.separation import RemixConfig, SeparationLossConfig
-from components.short_chunk_cnn import ShortChunkCNNConfig
-from components.spectrogram import SpectrogramConfig
-from components.spectrogram_transformer import SpectrogramTransformerConfig
-from components.unet import UNetConfig
-from study.design import Arm, Study, bare, one_factor_off
-from study.site import Site
-from study.stage import Stage, StageResult, StageRun
-from study.trial import Trial
-from study.unfold import BackendRecipe, Corpora, Recipe
+from components.corpora.corpus import Corpus
+from components.corpora.corpus_format import SPLITS, Manifest
+from components.corpora.corpus_writer import CorpusWriter
+from components.networks.adapters import ALL_POINTS
+from components.networks.short_chunk_cnn import ShortChunkCNNConfig
+from components.networks.spectrogram import SpectrogramConfig
+from components.networks.spectrogram_transformer import SpectrogramTransformerConfig
+from components.networks.unet import UNetConfig
+from components.objectives.classification import SegmentConfig
+from components.objectives.separation import RemixConfig, SeparationLossConfig
+from components.training.training_config import Phase, TrainingConfig
+from study.cluster.execution import Execution
+from study.corpora.corpora import Corpora
+from study.design.arms import Arm, bare, one_factor_off
+from study.design.recipe import BackendRecipe, Recipe
+from study.design.study import Study
+from study.design.trial import Trial
+from study.stages.stage import Stage, StageResult, StageRun
 
 STEMS = ("mixture", "drums", "bass", "other", "vocals")
 TAGS = ("slow", "loud", "sung")
@@ -150,9 +152,9 @@ class Killed(Exception):  # noqa: N818 - no error: what an interruption looks li
 class Bench:
     """Runs stages one after the other in this process and keeps their results, as the store would."""
 
-    def __init__(self, folders: Mapping[str, Path], **site: Any) -> None:
+    def __init__(self, folders: Mapping[str, Path], **execution: Any) -> None:
         self.places = open_all(folders).places
-        self.site = Site(storage="", corpora=self.places, **site)
+        self.execution = Execution(storage="", corpora=self.places, **execution)
         self.results: dict[str, StageResult] = {}
         self.reports: list[dict[str, Any]] = []
         self.inputs: dict[str, bytes] = {}
@@ -169,8 +171,8 @@ class Bench:
         """Runs a stage whose parents' results are there, from a loop state if one is given."""
         run = StageRun(
             stage=stage,
-            corpus_path=self.site.corpora.get(stage.corpus, "/nowhere"),
-            site=self.site,
+            corpus_path=self.execution.corpora.get(stage.corpus, "/nowhere"),
+            execution=self.execution,
             state=state,
             read_input=self.inputs.__getitem__,
             read_parent=lambda role, name: self.results[stage.parents[role].identity].files[name],

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 
 from components.corpora.generated.config import GeneratedConfig, Kind
 from components.corpora.generated.styles import ACCOMPANIMENT, GENRES, LEADS, STYLES, Style
-from components.streams import numpy_generator
+from components.random_streams import numpy_generator
 
 VOCAL_TAGS = ("vocals", "female", "male", "choir")
 DRUM_TAGS = ("drums", "beat", "swing", "toms")

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int16
 
+from components.corpora.corpus_writer import CorpusWriter
 from components.corpora.generated.config import GeneratedConfig, Kind
 from components.corpora.generated.content import TAGS, contents
 from components.corpora.generated.labels import genre_labels, tag_labels
 from components.corpora.generated.song import STEMS, locate, song
 from components.corpora.generated.styles import GENRES
-from components.corpus_writer import CorpusWriter
 
 Map = Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]]
 Report = Callable[[int, int], None]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from components.audio import SAMPLE_RATE
+from components.corpora.audio import SAMPLE_RATE
 from components.corpora.generated.content import Content
 from components.corpora.generated.oscillator import Signal, add_at, seconds, smooth
 from components.corpora.generated.score import Score

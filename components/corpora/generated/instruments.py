@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import jv
 
-from components.audio import SAMPLE_RATE
+from components.corpora.audio import SAMPLE_RATE
 from components.corpora.generated.content import Content
 from components.corpora.generated.oscillator import (
     Signal,

@@ -10,7 +10,7 @@ import numpy as np
 
 from components.corpora.generated.config import GeneratedConfig
 from components.corpora.generated.content import TAGS, contents
-from components.streams import numpy_generator
+from components.random_streams import numpy_generator
 
 
 def _generator(config: GeneratedConfig, *address: str) -> np.random.Generator:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.audio import SAMPLE_RATE
+from components.corpora.audio import SAMPLE_RATE
 from components.corpora.generated.oscillator import Signal, smooth
 from components.corpora.generated.score import Note, Phrase, hertz
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import sosfilt
 
-from components.audio import SAMPLE_RATE
+from components.corpora.audio import SAMPLE_RATE
 
 TOP_HZ = 7600.0
 TABLE = 2048

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from components.audio import SAMPLE_RATE
+from components.corpora.audio import SAMPLE_RATE
 from components.corpora.generated.content import Content
 
 

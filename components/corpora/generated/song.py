@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Int16
 
-from components.audio import INT16_SCALE, SAMPLE_RATE
+from components.corpora.audio import INT16_SCALE, SAMPLE_RATE
 from components.corpora.generated.config import GeneratedConfig, Kind
 from components.corpora.generated.content import Content, contents
 from components.corpora.generated.drums import drum
@@ -13,7 +13,7 @@ from components.corpora.generated.oscillator import Signal
 from components.corpora.generated.score import Score, compose
 from components.corpora.generated.styles import ACCOMPANIMENT, LEADS
 from components.corpora.generated.voice import sing
-from components.streams import numpy_generator
+from components.random_streams import numpy_generator
 
 STEMS = ("drums", "bass", "other", "vocals")
 VOCALS_BELOW_DB = (0.0, 10.0)  # below bass and other together

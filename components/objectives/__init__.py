@@ -1,0 +1,1 @@
+"""Objectives: what networks are trained for, and what they are scored by."""

@@ -1,0 +1,1 @@
+"""Training: the one loop of every stage, its phases, its checkpoints, its workers."""

@@ -1,0 +1,1 @@
+"""The cluster: everything that knows Ray."""

@@ -1,0 +1,142 @@
+"""The cluster: connecting to Ray or starting it, quietly and with token authentication, and what it can hold."""
+
+import logging
+import os
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+# Ray reads these when it is imported; what a user has set stays.
+SETTINGS = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Tune: one process tells another what is done; files for people who watch Tune itself are not needed.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+    # How many trials may wait for their process: our searcher hands out no more than can run.
+    "TUNE_MAX_PENDING_TRIALS_PG": "64",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # Train: notice a worker's end sooner than every 2 s; neither metrics for Prometheus nor one more process per stage
+    # that watches for preemption (loop states are saved anyway).
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # Processes that wait need no CPU, so their number, which Ray warns of, is meant; a worker that died is in the
+    # store as an attempt without an end, and a stage that is lost for good says so.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "worker processes have been started on node|A worker died or was killed",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+for _name, _value in SETTINGS.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put  # noqa: E402
+from ray.train.backend import BackendConfig  # noqa: E402
+from ray.train.v2._internal.execution.callback import WorkerGroupCallback  # noqa: E402
+from ray.util.placement_group import PlacementGroup, remove_placement_group  # noqa: E402
+
+from study.cluster.execution import Execution  # noqa: E402
+from study.stages.stage import Stage  # noqa: E402
+from study.store.storage import open_storage  # noqa: E402
+
+
+@contextmanager
+def connected(execution: Execution, num_cpus: int | None = None) -> Iterator[str]:
+    """The cluster of $RAY_ADDRESS, or one started here and stopped at the end; yields a place for Ray's own files.
+
+    `num_cpus`: what a cluster that is started here takes for its CPUs; None: what the machine has.
+    """
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="ray")
+    with ExitStack() as stack:
+        if "RAY_ADDRESS" in os.environ:
+            storage, folder = open_storage(execution.storage), f"ray/{uuid.uuid4().hex}"
+            stack.callback(storage.delete_folder, folder)
+            scratch = storage.address_of(folder)
+            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="study-", ignore_cleanup_errors=True))
+            # "local": not the cluster that somebody else has started on this machine.
+            ray.init(
+                "local",
+                _node_ip_address="127.0.0.1",
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        stack.callback(ray.shutdown)
+        yield scratch
+
+
+def present() -> dict[str, float]:
+    """CPUs and GPUs of the machines that are there now."""
+    resources = ray.cluster_resources()
+    return {name: float(resources.get(name, 0)) for name in ("CPU", "GPU")}
+
+
+def limit(execution: Execution) -> dict[str, float]:
+    """CPUs and GPUs that stages may take together: what the cluster may grow to, if that is said, else what it has."""
+    grown = {"CPU": execution.max_cpus, "GPU": execution.max_gpus}
+    return {name: amount if grown[name] is None else float(grown[name] or 0) for name, amount in present().items()}
+
+
+def check_fits(stages: Iterable[Stage], execution: Execution, limit: Mapping[str, float]) -> None:
+    """ValueError, with the numbers, if a stage needs more than the cluster is configured to grow to.
+
+    A worker needs all it takes on one machine; machines that are still to come may be larger than those there now.
+    """
+    for kind in sorted({stage.kind.name for stage in stages}):
+        resources = execution.resources_of(kind)
+        for name, amount in resources.total.items():
+            if amount > limit[name]:
+                raise ValueError(
+                    f"a {kind} stage needs {amount:g} {name} ({resources}); the cluster can have at most "
+                    f"{limit[name]:g}: give it fewer workers, or say with --max-{name.lower()}s what it can grow to"
+                )
+        if execution.max_cpus is None and resources.cpus_per_worker > _largest_machine():
+            raise ValueError(
+                f"a worker of a {kind} stage needs {resources.cpus_per_worker} CPU on one machine; the largest has "
+                f"{_largest_machine():g}: give it fewer, or say with --max-cpus what the cluster can grow to"
+            )
+
+
+def _largest_machine() -> float:
+    """CPUs of the largest machine that is there now."""
+    return max(float(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
+
+
+class Alone(BackendConfig):
+    """In the place of a TorchConfig: one worker needs no process group, and Train's controller then no torch."""
+
+    backend = "none"
+
+
+class Places(WorkerGroupCallback):
+    """Writes down which placement group a group of workers has, for `release`."""
+
+    def __init__(self, group: str) -> None:
+        self._key = _places_key(group)
+
+    def after_worker_group_start(self, worker_group: Any) -> None:
+        handle = worker_group.get_worker_group_state().placement_group_handle
+        _internal_kv_put(self._key, handle.placement_group.id.binary(), overwrite=True)
+
+
+def release(group: str) -> None:
+    """Gives back the CPUs and GPUs of a group of workers whose controller was lost; harmless where it was not.
+
+    Ray keeps a placement group as long as the driver lives, whatever becomes of the process that made it.
+    """
+    places = _internal_kv_get(_places_key(group))
+    if places is not None:
+        remove_placement_group(PlacementGroup(ray.PlacementGroupID(places)))
+        _internal_kv_del(_places_key(group))
+
+
+def _places_key(group: str) -> bytes:
+    return f"study/places/{group}".encode()

@@ -1,0 +1,55 @@
+"""Spreading a function over the cluster: a Ray task for each item, never more at once than there are CPUs for."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ray.exceptions import RayError
+
+from study.cluster import connection
+from study.cluster.connection import ray
+
+AHEAD = 2  # tasks for each CPU that are handed out already
+TRIES = 4
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Why the function raised, in words: Ray would pack it up with whatever it was raised from."""
+
+    cause: str
+
+
+def map_over_cluster(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """Results in the order in which they are ready; the cluster is connected already.
+
+    OSError if the function raises, or its process dies again and again.
+    """
+
+    def run(item: Any) -> Any:
+        try:
+            return function(item)
+        except Exception as error:
+            return _Failure(f"{type(error).__name__}: {error}")
+
+    task = ray.remote(num_cpus=1, max_retries=TRIES - 1)(run)
+    waiting: list[Any] = []
+    for item in items:
+        if len(waiting) >= AHEAD * max(int(connection.present()["CPU"]), 1):
+            ready, waiting = ray.wait(waiting)
+            yield _result(ready[0])
+        waiting.append(task.remote(item))
+    while waiting:
+        ready, waiting = ray.wait(waiting)
+        yield _result(ready[0])
+
+
+def _result(ready: Any) -> Any:
+    try:
+        found = ray.get(ready)
+    except RayError as error:
+        cause = str(error).strip().splitlines()[0]
+        raise OSError(f"{TRIES} processes that worked on the same thing died: {cause}") from None
+    if isinstance(found, _Failure):
+        raise OSError(found.cause)
+    return found

@@ -1,0 +1,258 @@
+"""The worker: what runs inside Ray Train's processes, one stage after the other, leaving the truth in the store.
+
+A stage that raises is an outcome, not a crash: it is written down and reported, and the next stage is run. Ray Train
+retries only what it can help: lost processes and nodes.
+"""
+
+import os
+import pickle
+import platform
+import socket
+import time
+import uuid
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import ray.train
+import torch
+from ray.exceptions import RayError
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.collective import broadcast_from_rank_zero
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.callbacks import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.tune.integration.ray_train import TuneReportCallback
+from torch import distributed
+
+from study.cluster.connection import Alone, Places
+from study.cluster.execution import Execution, Resources
+from study.records.derivation import check_result
+from study.records.records import Records
+from study.records.stage_log import StageLog, log_path
+from study.records.tensorboard import EpochEvents
+from study.stages.progress import LOST
+from study.stages.stage import Pruned, Rule, Stage, StageRun
+from study.store.attempt import Attempt, begin_attempt
+from study.store.store import Store
+
+LOST_WORKER_RETRIES = 3
+REPORT_EVERY_S = 8.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a group of workers is given, every process with `resources`.
+
+    `stages`, so many, are pickled, so that Tune's process need not import what they are made of; so are `rules`, by the
+    identities of the stages that may be given up early. `command` names the study run that asked, so that its failures
+    stay final.
+    """
+
+    stages: bytes
+    rules: bytes = pickle.dumps({})
+    num_stages: int
+    resources: Resources
+    execution: Execution
+    command: str
+    facts: dict[str, str]
+
+
+class StageTrainer(TorchTrainer):
+    """A TorchTrainer without two processes per run that do nothing for stages.
+
+    One serves Ray Data, the other polls the controller to free its placement group; `cluster.release` does that here.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        unused = (DatasetsCallback, PlacementGroupCleanerCallback)
+        return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]
+
+
+def train(work: Work, *, group: str, scratch: str) -> None:
+    """Runs the work's stages in a group of workers, started by and reporting to the Tune trial of that name."""
+    resources = work.resources
+    uses_gpu = resources.gpus_per_worker > 0
+    per_worker = {"CPU": resources.cpus_per_worker} | ({"GPU": resources.gpus_per_worker} if uses_gpu else {})
+    alone = resources.num_workers == 1
+    trainer = StageTrainer(
+        lambda config: run_stages(pickle.loads(config["work"])),
+        # Pickled, so that Train's controller need not import what it is made of.
+        train_loop_config={"work": pickle.dumps(work)},
+        torch_config=Alone() if alone else TorchConfig(backend="nccl" if uses_gpu else "gloo"),  # pyright: ignore[reportArgumentType]
+        scaling_config=ScalingConfig(
+            num_workers=resources.num_workers, use_gpu=uses_gpu, resources_per_worker=per_worker
+        ),
+        run_config=RunConfig(
+            # A name that was used before would load what Train left there.
+            name=f"train-{uuid.uuid4().hex}",
+            storage_path=scratch,
+            # The workers count the losses of each stage; Train must not give up before they have.
+            failure_config=FailureConfig(max_failures=work.num_stages * (LOST_WORKER_RETRIES + 1)),
+            callbacks=[TuneReportCallback(), Places(group)],  # pyright: ignore[reportArgumentType]
+        ),
+    )
+    trainer.fit()
+
+
+def run_stages(work: Work) -> None:
+    """Ray Train's loop per worker: runs what is not done yet; reports each stage's progress and its end."""
+    torch.set_num_threads(work.resources.cpus_per_worker)
+    # Whoever started Ray may have had workers of another launcher's in the environment.
+    os.environ["WORLD_SIZE"] = str(_num_workers())
+    try:
+        store, stages = Store(work.execution.storage), pickle.loads(work.stages)
+    except Exception as error:
+        # Another try would find this machine no different: neither the code nor the storage is there.
+        ray.train.report({"stage": "", "state": "lost", "error": f"on {socket.gethostname()}: {error!r}"})
+        return
+    for stage in stages:
+        outcome = _run_unless_settled(stage, store, work)
+        ray.train.report({"stage": stage.identity, **outcome})
+
+
+def _run_unless_settled(stage: Stage, store: Store, work: Work) -> dict[str, Any]:
+    plan: dict[str, Any] = broadcast_from_rank_zero(_plan(stage, store, work) if _rank() == 0 else None)  # pyright: ignore[reportAssignmentType]
+    if "outcome" in plan:
+        return plan["outcome"]
+    attempt = Attempt(store, stage.identity, plan["attempt"])
+    with StageLog(store.storage, stage, _rank()) as log:
+        log.info("attempt %s on %s", attempt.name, socket.gethostname())
+        reports = _Reports(stage, pickle.loads(work.rules).get(stage.identity))
+        try:
+            outcome = _run(stage, store, attempt, work, state=plan["state"], reports=reports)
+        except Pruned:
+            outcome = {"state": "pruned"}
+            log.info("given up after %d epochs", len(reports.all_epochs))
+            if _rank() == 0:
+                attempt.prune(reports.all_epochs)
+        except Exception as error:
+            if _num_workers() == 1 and store.done(stage.identity):
+                log.info("another command has finished it")
+                return {"state": "done"}
+            log.exception("failed")
+            if _is_no_fault_of_the_stage(error):
+                # New processes try it again, or find what another worker has written down.
+                raise
+            attempt.fail(error)
+            Records(store).write_attempt(stage.identity, attempt.name)
+            if _num_workers() > 1:
+                # The others wait inside a collective call: only their end frees them. The restarted group finds the
+                # failure written down and goes on behind it.
+                raise
+            return _failure(f"{type(error).__name__}: {error}")
+        if _rank() == 0:
+            Records(store).write_attempt(stage.identity, attempt.name)
+    return outcome
+
+
+def _plan(stage: Stage, store: Store, work: Work) -> dict[str, Any]:
+    """Rank zero decides for all: the stage is settled, or gets a new attempt that goes on from a state."""
+    if store.done(stage.identity):
+        return {"outcome": {"state": "done"}}
+    for parent in stage.parents.values():
+        if not store.done(parent.identity):
+            return {"outcome": {"state": "skipped", "error": f"its parent is not done: {parent.label}"}}
+    tried = [name for name in store.attempts(stage.identity) if _is_of(work.command, store.begun(stage.identity, name))]
+    outcomes = [store.outcome(stage.identity, name) for name in tried]
+    for outcome in outcomes:
+        if outcome and outcome["outcome"] == "failed":
+            return {"outcome": _failure(outcome["error"])}
+        if outcome and outcome["outcome"] == "pruned":
+            return {"outcome": {"state": "pruned"}}
+    if outcomes.count(None) > LOST_WORKER_RETRIES:
+        error = f"{LOST} {outcomes.count(None)} times; see {log_path(stage)}"
+        Records(store).write_failure(stage, error, _facts(work))
+        return {"outcome": _failure(error)}
+    state = store.latest_state(stage.identity)
+    return {"attempt": begin_attempt(store, stage, _facts(work)).name, "state": state}
+
+
+def _run(
+    stage: Stage, store: Store, attempt: Attempt, work: Work, *, state: str | None, reports: "_Reports"
+) -> dict[str, Any]:
+    events = reports.events = EpochEvents(store.storage, stage, attempt.name) if _rank() == 0 else None
+    run = StageRun(
+        stage=stage,
+        corpus_path=work.execution.corpora.get(stage.corpus, ""),
+        execution=work.execution,
+        state=None if state is None else store.read_state(state),
+        read_parent=lambda role, name: store.read(stage.parents[role].identity, name),
+        read_input=store.read_input,
+        save_state=attempt.save_state if _rank() == 0 else lambda state: None,
+        report=reports,
+    )
+    with events or nullcontext():
+        result = stage.kind.run(run)
+    check_result(result)
+    if _rank() == 0:
+        attempt.finish(result)
+    return {"state": "done"}
+
+
+class _Reports:
+    """Tells Train what a running stage reports, and TensorBoard its epochs; gives up where a rule says so."""
+
+    def __init__(self, stage: Stage, rule: Rule | None) -> None:
+        self._stage, self._rule = stage, rule
+        self.events: EpochEvents | None = None
+        self.all_epochs: list[dict[str, Any]] = []
+        self._told_at, self._epochs = time.monotonic(), []
+
+    def __call__(self, progress: dict[str, Any]) -> None:
+        if "epoch" in progress:
+            self._epochs.append(progress["epoch"])
+            self.all_epochs = progress.get("history", [])
+            if self.events is not None:
+                self.events.add(progress["epoch"])
+            if self._rule is not None and self._rule(self.all_epochs):
+                raise Pruned
+        # Whoever reports waits until Train's controller looks; several workers have to report equally often.
+        if _num_workers() > 1 or time.monotonic() - self._told_at >= REPORT_EVERY_S:
+            told = {name: value for name, value in progress.items() if name not in ("epoch", "history")}
+            ray.train.report({"stage": self._stage.identity, "state": "running", "epochs": self._epochs, **told})
+            self._told_at, self._epochs = time.monotonic(), []
+
+
+def _is_of(command: str, begun: dict[str, Any] | None) -> bool:
+    return begun is not None and begun["facts"].get("command") == command
+
+
+def _is_no_fault_of_the_stage(error: Exception) -> bool:
+    """Whether another worker has raised and told why, or what the workers stand on is lost: each other, Ray, a GPU."""
+    # Train takes the group apart as soon as it knows of the other's end, whatever this worker is at.
+    group_is_gone = _num_workers() > 1 and not distributed.is_initialized()
+    is_of_gloo = isinstance(error, RuntimeError) and "gloo" in str(error)
+    # After an AcceleratorError the process has no GPU any more; running out of memory is none.
+    return group_is_gone or is_of_gloo or isinstance(error, distributed.DistError | RayError | torch.AcceleratorError)
+
+
+def _failure(error: str) -> dict[str, Any]:
+    return {"state": "failed", "error": error}
+
+
+def _facts(work: Work) -> dict[str, str]:
+    """What is recorded beside an attempt even if it fails."""
+    resources = work.resources
+    return {
+        **work.facts,
+        "command": work.command,
+        "host": socket.gethostname(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "ray": ray.__version__,
+        "num_workers": str(resources.num_workers),
+        "threads": str(resources.cpus_per_worker),
+        "gpus_per_worker": f"{resources.gpus_per_worker:g}",
+        "device": torch.cuda.get_device_name()
+        if resources.gpus_per_worker
+        else platform.processor() or os.uname().machine,
+    }
+
+
+def _rank() -> int:
+    return ray.train.get_context().get_world_rank()
+
+
+def _num_workers() -> int:
+    return ray.train.get_context().get_world_size()

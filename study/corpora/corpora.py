@@ -1,0 +1,121 @@
+"""The corpora of a study: given folders, or generated ones where none are given."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from threading import Thread
+
+from components.corpora.corpus import Corpus
+from components.corpora.generated.config import GeneratedConfig, Kind
+from components.corpora.generated.corpora import Map, recipe_of, write_corpus
+from study.corpora.cache import local_copy
+from study.stages.identity import digest
+
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpora:
+    """The corpora that a study's trials need, opened, by their kind; `addresses`: where those are that are copies."""
+
+    by_kind: Mapping[str, Corpus]
+    addresses: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, kind: str) -> Corpus:
+        if kind not in self.by_kind:
+            raise ValueError(f"there is no {kind} corpus; given: {', '.join(self.by_kind) or 'none'}")
+        return self.by_kind[kind]
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Content digest -> folder, or the address that every machine knows."""
+        return {corpus.digest: self.place_of(kind) for kind, corpus in self.by_kind.items()}
+
+    @property
+    def folders(self) -> dict[str, str]:
+        """Content digest -> folder on this machine."""
+        return {corpus.digest: str(corpus.folder) for corpus in self.by_kind.values()}
+
+    def place_of(self, kind: str) -> str:
+        return self.addresses.get(kind, str(self.by_kind[kind].folder))
+
+
+def open_corpora(
+    kinds: Iterable[Kind],
+    given: Mapping[str, str | None],
+    generated: GeneratedConfig,
+    folder: Path,
+    report: Report,
+    *,
+    cache: str = "",
+) -> Corpora:
+    """Opens the corpora of these kinds; one that is not given is generated below `folder`, once.
+
+    Given ones are opened where they are or, with a cache, as copies of this machine's own.
+
+    Raises:
+        ValueError, FileNotFoundError: a given place that holds no corpus, or one of another kind.
+    """
+    kinds = list(kinds)
+    # Those that are given come first: a mistake shows before anything is generated.
+    found = {kind: _given(kind, place, cache) for kind in kinds if (place := given.get(kind)) is not None}
+    missing: list[Kind] = [kind for kind in kinds if given.get(kind) is None]
+    with _processes() as spread:
+        made = {kind: _generated(kind, generated, folder, spread, report) for kind in missing}
+    addresses = {kind: _address(str(given[kind])) for kind in found} if cache else {}
+    return Corpora(by_kind={**found, **made}, addresses=addresses)
+
+
+def _address(place: str) -> str:
+    """Absolute, since whoever trains on it may work in another folder."""
+    return place if "://" in place else str(Path(place).expanduser().absolute())
+
+
+def _given(kind: Kind, place: str, cache: str) -> Corpus:
+    corpus = Corpus.open(local_copy(place, cache))
+    if corpus.kind != kind:
+        raise ValueError(f"--{kind}-corpus {place} holds a {corpus.kind} corpus")
+    return corpus
+
+
+def _generated(kind: Kind, config: GeneratedConfig, folder: Path, spread: Map, report: Report) -> Corpus:
+    """The folder's name is the recipe's digest: another recipe is another corpus, never a mixture of two."""
+    place = folder / f"generated-{kind}-{digest(recipe_of(config, kind))[:12]}"
+    if not place.is_dir():
+        # Another command may be first; equal recipes give equal corpora.
+        with suppress(FileExistsError):
+            write_corpus(kind, place, config, map=spread, report=lambda done, total: report(kind, done, total))
+    return Corpus.open(place)
+
+
+@contextmanager
+def _processes() -> Iterator[Map]:
+    """A `map` over as many processes as there are CPUs, started when it is first used.
+
+    They start afresh, since torch does not survive a fork.
+    """
+    num_processes = len(os.sched_getaffinity(0))
+    pool = ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), initializer=_start_process)
+    try:
+        yield lambda function, items: pool.map(function, items, chunksize=4)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_process() -> None:
+    """One thread, and no process outlives the one that started it, however that ends."""
+    import torch
+
+    torch.set_num_threads(1)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

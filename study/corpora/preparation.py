@@ -1,0 +1,204 @@
+"""Preparing a corpus: tracks are decoded all over the cluster, each into a part of its own, then joined in their order.
+
+A Ray task per track is plainly simpler than Ray Data here: nothing but "done" comes back, since every task leaves its
+part on the disk that the corpus will be on. So memory stays bounded, and a preparation that was killed goes on where it
+was: parts that are there are not decoded again.
+"""
+
+import hashlib
+import json
+import shutil
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.corpora.corpus import Corpus
+from components.corpora.corpus_writer import CorpusWriter
+from components.corpora.data_set import DataSet, SourceTrack
+from components.corpora.decoding import ExcludedError, UnusableError, decoded
+from study.stages.identity import to_json
+from study.store.locks import locked
+
+Report = Callable[[int, int], None]
+# (function, items) -> results in any order
+Spread = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A corpus and how its tracks by split differ from what was published: split -> (found, expected)."""
+
+    corpus: Corpus
+    unexpected: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A track on its way: where its samples go and, once they are complete or it is known why not, its outcome."""
+
+    track: SourceTrack
+    samples: Path
+    outcome: Path
+
+    def read(self) -> dict[str, str]:
+        return json.loads(self.outcome.read_text(encoding="utf-8"))
+
+
+def prepare(
+    data_set: DataSet, folder: str | Path, *, spread: Spread, max_rejects: float = 0.01, report: Report | None = None
+) -> Prepared:
+    """Decodes what is not decoded yet, then writes the corpus.
+
+    Parts lie in `<folder>.parts` until the corpus is complete; `max_rejects` is a share of the tracks.
+
+    Raises:
+        FileExistsError: there is something at `folder`.
+        ValueError: no track; parts of another data set, or another preparation at work on them; or more rejects than
+            allowed, which leaves the parts.
+    """
+    target = Path(folder).expanduser().absolute()
+    if target.exists():
+        raise FileExistsError(f"{target} exists already: remove it or choose another folder")
+    if not data_set.tracks:
+        raise ValueError(f"{data_set.name}: no track is left; {_left_out(data_set)}")
+    folder_of_parts = target.with_name(f"{target.name}.parts")
+    with _alone(folder_of_parts):
+        _claim(folder_of_parts, data_set)
+        tracks, repeated = _distinct(data_set.tracks)
+        parts = [_part(folder_of_parts, track) for track in tracks]
+        _decode(parts, data_set.longer_than_s, spread, report)
+        rejects = [*data_set.rejects, *repeated, *_rejected(parts)]
+        _check_rejects(rejects, len(data_set.tracks) + len(data_set.rejects), max_rejects)
+        _join(data_set, parts, rejects, folder_of_parts / "corpus")
+        (folder_of_parts / "corpus").rename(target)
+        shutil.rmtree(folder_of_parts)
+    corpus = Corpus.open(target)
+    found = corpus.manifest.counts
+    return Prepared(
+        corpus=corpus,
+        unexpected={s: (found[s], number) for s, number in data_set.expected.items() if found[s] != number},
+    )
+
+
+def _left_out(data_set: DataSet) -> str:
+    told = [f"{count} {rule}" for rule, count in data_set.excluded.items()]
+    return ", ".join([*told, f"{len(data_set.rejects)} cannot be used"])
+
+
+def _decode(parts: list[Part], longer_than_s: float, spread: Spread, report: Report | None) -> None:
+    """What is not decoded yet, and what could not be: its file may be another one by now."""
+    for part in parts:
+        if part.outcome.exists() and "rejected" in part.read():
+            part.outcome.unlink()
+    waiting = [part for part in parts if not part.outcome.exists()]
+    done = len(parts) - len(waiting)
+    for more, _ in enumerate(spread(partial(decode_part, longer_than_s), waiting), 1):
+        if report is not None:
+            report(done + more, len(parts))
+
+
+def decode_part(longer_than_s: float, part: Part) -> None:
+    """Leaves a track's samples, then its outcome, which says that they are complete."""
+    outcome = {"id": part.track.id}
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            waveform = decoded(part.track, longer_than_s=longer_than_s)
+    except UnusableError as error:
+        outcome |= {"rejected": str(error)}
+    except ExcludedError as error:
+        outcome |= {"excluded": str(error)}
+    else:
+        outcome |= {"damaged": "; ".join(str(warning.message) for warning in caught)} if caught else {}
+        with part.samples.open("wb") as file:
+            np.save(file, waveform)
+    unfinished = part.outcome.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(outcome), encoding="utf-8")
+    unfinished.replace(part.outcome)
+
+
+@contextmanager
+def _alone(parts: Path) -> Iterator[None]:
+    """No other preparation is at work on these parts; what one left that was killed while it joined them goes."""
+    with locked(parts / "lock", busy=f"another preparation is at work on {parts}: wait for it"):
+        for left in parts.glob("corpus*"):
+            shutil.rmtree(left)
+        yield
+
+
+def _claim(parts: Path, data_set: DataSet) -> None:
+    """The parts' folder is that of this data set; ValueError if it is another's."""
+    parts.mkdir(parents=True, exist_ok=True)
+    own = to_json({"name": data_set.name, "recipe": dict(data_set.recipe), "longer_than_s": data_set.longer_than_s})
+    claim = parts / "data-set.json"
+    if not claim.exists():
+        claim.write_text(own, encoding="utf-8")
+    if claim.read_text(encoding="utf-8") != own:
+        raise ValueError(f"{parts} holds parts of another data set: remove it, or choose another folder")
+
+
+def _distinct(tracks: Iterable[SourceTrack]) -> tuple[list[SourceTrack], list[tuple[str, str]]]:
+    """Tracks whose id is theirs alone, and the others as rejects."""
+    tracks = list(tracks)
+    counts = Counter(track.id for track in tracks)
+    repeated = [(track.id, "duplicate id") for track in tracks if counts[track.id] > 1]
+    return [track for track in tracks if counts[track.id] == 1], repeated
+
+
+def _rejected(parts: Iterable[Part]) -> list[tuple[str, str]]:
+    outcomes = (part.read() for part in parts)
+    return [(outcome["id"], outcome["rejected"]) for outcome in outcomes if "rejected" in outcome]
+
+
+def _check_rejects(rejects: list[tuple[str, str]], num_tracks: int, most: float) -> None:
+    if len(rejects) > most * num_tracks:
+        causes = Counter(reason for _, reason in rejects).most_common(3)
+        told = "; ".join(f"{count} x {reason}" for reason, count in causes)
+        first = ", ".join(track for track, _ in rejects[:3])
+        raise ValueError(
+            f"{len(rejects)} of {num_tracks} tracks cannot be used ({told}; such as {first}), more than --max-rejects "
+            f"{most:g} allows"
+        )
+
+
+def _join(data_set: DataSet, parts: list[Part], rejects: list[tuple[str, str]], target: Path) -> None:
+    damaged = {part.track.id: part.read()["damaged"].split(": ", 1)[1] for part in parts if "damaged" in part.read()}
+    recipe = {**data_set.recipe, "longer_than_s": data_set.longer_than_s, "published": dict(data_set.expected)}
+    recipe |= {"damaged": damaged} if damaged else {}
+    names = {"name": data_set.name, "kind": data_set.kind, "stems": data_set.stems, "classes": data_set.classes}
+    with CorpusWriter(target, **names, recipe=recipe) as writer:
+        for reason, count in data_set.excluded.items():
+            for _ in range(count):
+                writer.exclude(reason)
+        for track, reason in rejects:
+            writer.reject(track, reason)
+        for part in parts:
+            outcome, track = part.read(), part.track
+            if "excluded" in outcome:
+                writer.exclude(outcome["excluded"])
+            elif "rejected" not in outcome:
+                samples = np.load(part.samples, mmap_mode="r", allow_pickle=False)
+                writer.add(track.id, samples, split=track.split, labels=track.labels, **track.columns)
+
+
+def _part(folder: Path, track: SourceTrack) -> Part:
+    """A file that has changed since, or another one under the same id, is another part."""
+    key = [track.id, [[str(path), stream, *_state(path)] for path, stream in track.audio.values()]]
+    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+    return Part(track=track, samples=folder / f"{name}.npy", outcome=folder / f"{name}.json")
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of a file, as far as there is one."""
+    try:
+        found = path.stat()
+    except OSError:
+        return (-1, 0)
+    return found.st_size, found.st_mtime_ns

@@ -1,0 +1,1 @@
+"""Designs: a trial's factors, a study's arms, and how a trial becomes stages."""

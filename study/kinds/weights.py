@@ -1,0 +1,55 @@
+"""Weights that were trained elsewhere: from a file or the hub into the store, where every worker finds them."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.networks.backend import BackendConfig
+from components.networks.spectrogram_transformer import SpectrogramTransformerConfig
+from components.networks.vit_weights import HUB_NAME, backend_state, fetch
+from study.store.store import Store
+
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """A file of weights that were trained elsewhere."""
+
+    name: str
+    sha256: str
+
+
+def check_place(place: str, *, wanted: bool) -> None:
+    """ValueError for a file that no arm starts from, FileNotFoundError for one that is not there."""
+    if place and not wanted:
+        raise ValueError(f"--imagenet-weights {place} is given, but no arm starts from such weights")
+    if place and not Path(place).expanduser().is_file():
+        raise FileNotFoundError(f"--imagenet-weights {place}: there is no such file")
+
+
+def add_weights(store: Store, place: str, backends: Iterable[BackendConfig]) -> Weights:
+    """Puts a file of ImageNet weights into the store, "": the hub's, once it is known to fit all of the backends.
+
+    Raises:
+        ValueError: naming the first tensor that does not fit, or the hub is out of reach.
+    """
+    path = Path(place).expanduser() if place else fetch()
+    data, name = path.read_bytes(), path.name if place else f"{HUB_NAME}/{path.name}"
+    for backend in backends:
+        if isinstance(backend, SpectrogramTransformerConfig):
+            backend_state(data, name, backend)
+    return Weights(name=name, sha256=store.add_input(data))
+
+
+def weights_to_plan_with(
+    store: Store, place: str, backends: Iterable[BackendConfig], say: Callable[[str], None]
+) -> Weights:
+    """Those that `add_weights` gives or, where the hub is out of reach, ones that no stage was trained from."""
+    try:
+        return add_weights(store, place, backends)
+    except ValueError:
+        if place:
+            raise
+        say(f"{HUB_NAME} is out of reach: stages that start from it are planned as new, whether or not they are done")
+        return Weights(name=HUB_NAME, sha256="not fetched")

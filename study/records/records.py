@@ -1,0 +1,268 @@
+"""Records: what the store knows, as tables for questions in SQL.
+
+    records/<table>/<stage>-<attempt>.parquet    every attempt that ended has one file in each of the four stage tables
+    records/<table>/compacted.parquet            many of these in one file, which lists the names of those it holds
+    records/trials/<search>.parquet              likewise the trials of a search, from trials/<search>.json
+    records/runs/<study>-<arm>-seed<k>-<hash>.parquet   rewritten as the run goes on, from runs/<same name>.json
+
+Everything here is derived from the store alone and can be rebuilt from it.
+"""
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from study.records.derivation import attempt_tables, run_table
+from study.records.schemas import SCHEMA_VERSION, SCHEMAS, STAGE_TABLES, VERSION_KEY, conform
+from study.stages.stage import Stage
+from study.store.attempt import begin_attempt
+from study.store.storage import concurrently
+from study.store.store import Store
+
+_COMPACTED = "compacted.parquet"
+_HELD_KEY = b"holds"
+# What orders the tables that no stage writes.
+_KEYS = {"runs": ("study", "arm", "seed"), "trials": ("search", "number")}
+STUDY_KEYS = ("name", "preset", "arms", "seeds", "comparisons", "groups", "corpora")
+COMPACTED_TABLES = ("stages", "epochs", "tag_metrics")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A trial with a seed, as planned: `stages` are the identities of all that it needs, `final_stage` among them."""
+
+    study: str
+    arm: str
+    seed: int
+    factors: Mapping[str, str]
+    final_stage: str
+    stages: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.final_stage not in self.stages:
+            raise ValueError(f"Run.stages must hold the final stage {self.final_stage}, got {self.stages}")
+
+    @property
+    def name(self) -> str:
+        """A file name that no other (study, arm, seed) has."""
+        key = hashlib.sha256(json.dumps([self.study, self.arm, self.seed]).encode()).hexdigest()[:8]
+        return f"{slug(self.study)}-{slug(self.arm)}-seed{self.seed}-{key}"
+
+
+class Records:
+    """The records of a store. Writing is idempotent, and whoever reads meanwhile sees whole files only."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._storage = store.storage
+
+    def write_attempt(self, identity: str, attempt: str) -> None:
+        """Writes an attempt's rows, "stages" last; nothing while the attempt has not ended."""
+        tables = attempt_tables(self.store, identity, attempt) or {}
+        for name, table in reversed(tables.items()):
+            self._storage.write(_path(name, _part(identity, attempt)), _encode(table))
+
+    def write_failure(self, stage: Stage, error: str, facts: Mapping[str, str]) -> None:
+        """Writes down, as an attempt of its own, that a stage is given up though none of its attempts could say so."""
+        attempt = begin_attempt(self.store, stage, facts)
+        attempt.fail(error)
+        self.write_attempt(stage.identity, attempt.name)
+
+    def write_study(self, description: Mapping[str, Any]) -> None:
+        """What a study is, under its "name": its arms in their order, its planned comparisons, its corpora."""
+        self._storage.write(f"studies/{slug(description['name'])}.json", json.dumps(description, indent=1).encode())
+
+    def studies(self) -> list[dict[str, Any]]:
+        """What was written of every study, by name; ValueError names a file that is damaged."""
+        return [self._study(f"studies/{name}") for name in self._storage.names("studies")]
+
+    def _study(self, path: str) -> dict[str, Any]:
+        try:
+            found = json.loads(self._storage.read(path))
+            missing = [name for name in STUDY_KEYS if name not in found]
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{self._storage.name_of(path)} is damaged: {error}") from None
+        if missing:
+            raise ValueError(f"{self._storage.name_of(path)} is damaged: it lacks {', '.join(missing)}")
+        return found
+
+    def write_search(self, description: Mapping[str, Any], trials: Iterable[Mapping[str, Any]]) -> None:
+        """What a search is, under its "name", and its trials so far: into the store, and as rows."""
+        name = slug(description["name"])
+        content = {**description, "trials": list(trials)}
+        self._storage.write(f"trials/{name}.json", json.dumps(content, indent=1).encode())
+        self._refresh_trials(f"{name}.json")
+
+    def _refresh_trials(self, search: str) -> None:
+        content = json.loads(self._storage.read(f"trials/{search}"))
+        rows = [
+            {"search": content["name"], **{k: [*v.items()] if isinstance(v, dict) else v for k, v in row.items()}}
+            for row in content["trials"]
+        ]
+        table = pa.Table.from_pylist(rows, schema=SCHEMAS["trials"])
+        self._storage.write(_path("trials", f"{search.removesuffix('.json')}.parquet"), _encode(table))
+
+    def searches(self) -> list[dict[str, Any]]:
+        """What was written of every search, by name."""
+        return [json.loads(self._storage.read(f"trials/{name}")) for name in self._storage.names("trials")]
+
+    def write_runs(self, runs: Iterable[Run]) -> None:
+        """Writes the runs' plans into the store and their rows, as far as they have got."""
+        concurrently(self._write_run, runs)
+
+    def _write_run(self, run: Run) -> None:
+        self._storage.write(f"runs/{run.name}.json", json.dumps(asdict(run), indent=1).encode())
+        self._refresh_run(f"{run.name}.json")
+
+    def _refresh_run(self, plan: str) -> None:
+        table = run_table(self.store, json.loads(self._storage.read(f"runs/{plan}")))
+        self._storage.write(_path("runs", f"{plan.removesuffix('.json')}.parquet"), _encode(table))
+
+    def rebuild(self) -> None:
+        """Writes the rows that are missing of all attempts that ended, and every run's and trial's anew."""
+        ended = [entry for entries in concurrently(self._attempts, self.store.identities()) for entry in entries]
+        present = [set(self._parts(table)) | self._held(table) for table in STAGE_TABLES]
+        missing = [entry for entry in ended if not all(_part(*entry) in names for names in present)]
+        concurrently(lambda entry: self.write_attempt(*entry), missing)
+        concurrently(self._refresh_run, self._storage.names("runs"))
+        concurrently(self._refresh_trials, self._storage.names("trials"))
+
+    def _attempts(self, identity: str) -> list[tuple[str, str]]:
+        return [(identity, attempt) for attempt in self.store.attempts(identity)]
+
+    def read(self, table: str, *, stages: Iterable[str] | None = None, every_attempt: bool = False) -> pa.Table:
+        """A table's rows, sorted by stage and attempt (runs by study, arm and seed).
+
+        Args:
+            stages: only rows of these identities (all runs and trials otherwise).
+            every_attempt: also attempts that failed or came second, not only the one per stage that counts.
+
+        ValueError, naming the file, for a file that is damaged or of a newer schema version.
+        """
+        if table in _KEYS:
+            return self._load(table, None, self._parts(table))[0].sort_by(_ascending(*_KEYS[table]))
+        wanted = None if stages is None else set(stages)
+        names = [name for name in self._parts(table) if wanted is None or name.split("-")[0] in wanted]
+        rows = self._load(table, wanted, names)[0].sort_by(_ascending("stage", "attempt"))
+        if every_attempt:
+            return rows
+        ended = rows if table == "stages" else self.read("stages", stages=wanted, every_attempt=True)
+        return rows.filter(_are_among(_attempt_keys(rows), _counting(ended)))
+
+    def compact(self) -> None:
+        """Merges the files of the tables that have many small ones; track scores are large, runs are rewritten."""
+        for table in COMPACTED_TABLES:
+            parts = self._parts(table)
+            if parts:
+                self._compact(table, parts)
+
+    def _compact(self, table: str, parts: list[str]) -> None:
+        rows, held = self._load(table, None, parts)
+        metadata = {**rows.schema.metadata, _HELD_KEY: json.dumps(sorted(held))}
+        rows = rows.sort_by(_ascending("stage", "attempt")).replace_schema_metadata(metadata)
+        self._storage.write(_path(table, _COMPACTED), _encode(rows))
+        for name in parts:
+            self._storage.delete(_path(table, name))
+
+    def _parts(self, table: str) -> list[str]:
+        return [name for name in self._storage.names(f"records/{table}") if name != _COMPACTED]
+
+    def _held(self, table: str) -> set[str]:
+        """Names of the parts that the compacted file holds."""
+        try:
+            with self._opened(table, _COMPACTED) as file:
+                return _held(file)
+        except FileNotFoundError:
+            return set()
+
+    def _load(self, table: str, stages: set[str] | None, parts: list[str]) -> tuple[pa.Table, set[str]]:
+        """The rows of the compacted file and of parts, and the names of all parts that they stem from.
+
+        The compacted file is read last: a part that has vanished since it was listed is in there.
+        """
+        found = concurrently(lambda name: (name, self._file(table, name, stages)), parts)
+        compacted, held = self._file(table, _COMPACTED, stages) or (SCHEMAS[table].empty_table(), set())
+        loose = {name: file[0] for name, file in found if file is not None and name not in held}
+        return pa.concat_tables([compacted, *loose.values()]), held | loose.keys()
+
+    def _file(self, table: str, name: str, stages: set[str] | None) -> tuple[pa.Table, set[str]] | None:
+        try:
+            with self._opened(table, name) as file:
+                rows, held = file.read(), _held(file)
+        except FileNotFoundError:
+            return None
+        older = int(rows.schema.metadata[VERSION_KEY]) < SCHEMA_VERSION
+        rows = conform(rows, SCHEMAS[table], self._storage.name_of(_path(table, name)), may_lack=older)
+        return (rows if stages is None else rows.filter(pc.field("stage").isin(sorted(stages)))), held
+
+    @contextmanager
+    def _opened(self, table: str, name: str) -> Iterator[pq.ParquetFile]:
+        path = _path(table, name)
+        try:
+            with self._storage.open(path) as source, pq.ParquetFile(source) as file:
+                _check_version(file.schema_arrow.metadata or {}, self._storage.name_of(path))
+                yield file
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(
+                f"{self._storage.name_of(path)} cannot be read ({error}); delete it and rebuild"
+            ) from error
+
+
+def _held(file: pq.ParquetFile) -> set[str]:
+    return set(json.loads(file.schema_arrow.metadata.get(_HELD_KEY, b"[]")))
+
+
+def _check_version(metadata: Mapping[bytes, bytes], name: str) -> None:
+    if VERSION_KEY not in metadata:
+        raise ValueError(f"{name} is no file of records: it has no schema version")
+    version = int(metadata[VERSION_KEY])
+    if version > SCHEMA_VERSION:
+        raise ValueError(f"{name}: schema version {version} is newer than {SCHEMA_VERSION}, the newest known here")
+
+
+def _counting(ended: pa.Table) -> pa.Array:
+    """The keys of the attempts that count, one per stage, from sorted rows of "stages"."""
+    done = ended.filter(pc.field("state") == "done")
+    newest = dict(zip(done["stage"].to_pylist(), _attempt_keys(done).to_pylist(), strict=True))
+    return pa.array(list(newest.values()), pa.string())
+
+
+def _attempt_keys(rows: pa.Table) -> pa.ChunkedArray:
+    return pc.call_function("binary_join_element_wise", [rows["stage"], rows["attempt"], pa.scalar("-")])
+
+
+def _are_among(values: pa.ChunkedArray, allowed: pa.Array) -> pa.ChunkedArray:
+    return pc.call_function("is_in", [values], pc.SetLookupOptions(value_set=allowed))
+
+
+def _ascending(*columns: str) -> list[tuple[str, str]]:
+    return [(column, "ascending") for column in columns]
+
+
+def _part(identity: str, attempt: str) -> str:
+    return f"{identity}-{attempt}.parquet"
+
+
+def _path(table: str, name: str) -> str:
+    return f"records/{table}/{name}"
+
+
+def slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._+]+", "-", text).strip("-")
+
+
+def _encode(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()

@@ -1,0 +1,109 @@
+"""The opening: what was studied and the answer, no stronger than the planned comparisons allow."""
+
+from collections.abc import Sequence
+from statistics import median
+
+from study.report.blocks import signed
+from study.report.facts import Facts
+from study.report.study_comparisons import StudyComparisons, title_of
+from study.statistics.comparisons import Compared
+from study.statistics.power import ALPHA
+
+
+def studied(facts: Facts) -> str:
+    """What was studied, in numbers."""
+    runs = len(facts.arms) * len(facts.seeds)
+    tasks = " and ".join(facts.tasks)
+    return (
+        f"{_many(len(facts.arms), 'arm')} × {_many(len(facts.seeds), 'seed')} = {_many(runs, 'run')} on {tasks}, "
+        f"preset {facts.preset}. {_corpora(facts)}"
+    )
+
+
+def _corpora(facts: Facts) -> str:
+    if not facts.corpora:
+        return "Nothing is written down of its corpora."
+    counts = [f"{kind}: {_tracks(corpus)} ({corpus['name']})" for kind, corpus in facts.corpora.items()]
+    kinds = ", ".join(counts) + "."
+    if len(facts.generated) == len(facts.corpora):
+        return f"All songs are generated, synthesised from a seed, and no recordings: {kinds}"
+    if facts.generated:
+        return f"The songs of {' and '.join(facts.generated)} are generated, the others recordings: {kinds}"
+    return f"Corpora: {kinds}"
+
+
+def _tracks(corpus: dict) -> str:
+    return f"{sum(corpus['counts'].values()):,} tracks"
+
+
+def answer(facts: Facts, comparing: StudyComparisons) -> list[str]:
+    """Sentences: what was shown, what could have been shown, and what it holds for."""
+    sentences = _shown(facts, comparing.planned)
+    sentences += [_incomplete(facts), _scope(facts)]
+    return [sentence for sentence in sentences if sentence]
+
+
+def _shown(facts: Facts, planned: Sequence[Compared]) -> list[str]:
+    if not planned:
+        return ["No comparison was planned, so nothing here is tested; the tables describe what was measured."]
+    stars = [one for one in planned if one.star]
+    told = [_told(facts, one) for one in stars[:4]]
+    if len(stars) > 4:
+        told.append(f"{len(stars) - 4} further planned comparisons have a star as well; see the arms.")
+    testable = [one for one in planned if not one.star and not one.reasons]
+    if testable:
+        told.append(_not_shown(facts, testable, len(planned)))
+    undecided = [one for one in planned if one.reasons]
+    if undecided:
+        told.append(f"{len(undecided)} of {len(planned)} cannot be decided by these runs: {_commonest(undecided)}.")
+    return told
+
+
+def _told(facts: Facts, one: Compared) -> str:
+    assert one.interval is not None and one.difference is not None
+    arm, against, metric = one.comparison.arm, one.comparison.against, one.comparison.metric
+    low, high = (signed(value, facts.digits) for value in (one.interval.low, one.interval.high))
+    return (
+        f"“{arm}” lies {'above' if one.difference > 0 else 'below'} “{against}” in {title_of(facts, metric)} by "
+        f"{abs(one.difference):.{facts.digits}f} (95 % interval {low} to {high} over {len(one.seeds)} seeds)."
+        + (f" This {one.note}." if one.note else "")
+    )
+
+
+def _not_shown(facts: Facts, testable: Sequence[Compared], planned: int) -> str:
+    seeds = min(len(one.seeds) for one in testable)
+    effects = [one.smallest_detectable(alpha=ALPHA / planned) for one in testable]
+    smallest = median([effect for effect in effects if effect is not None])
+    which = "all" if len(testable) == planned else f"{len(testable)} of"
+    begin = "In the one planned comparison" if planned == 1 else f"In {which} {planned} planned comparisons"
+    start = f"{begin} no difference is shown"
+    if smallest > 0.5:
+        return f"{start}, and {seeds} seeds that spread so much could have shown none: read the signs as hints."
+    return (
+        f"{start}; the smallest effect that {seeds} seeds could have shown is {smallest:.{facts.digits}f} (median over "
+        f"these comparisons, 80 % power, corrected for {planned})."
+    )
+
+
+def _commonest(planned: Sequence[Compared]) -> str:
+    reasons = [reason for one in planned for reason in one.reasons]
+    return max(reasons, key=reasons.count)
+
+
+def _incomplete(facts: Facts) -> str:
+    states = [state for by_seed in facts.states.values() for state in by_seed.values()]
+    failed, pending = states.count("failed"), states.count("pending")
+    parts = [f"{failed} failed" if failed else "", f"{pending} without a result yet" if pending else ""]
+    told = ", ".join(filter(None, parts))
+    return f"The answer is not complete: of {_many(len(states), 'run')} {told}." if told else ""
+
+
+def _scope(facts: Facts) -> str:
+    replicates = f"{_many(len(facts.seeds), 'seed')} vary initial weights, order and crops, on one corpus"
+    return f"{replicates}; what holds for generated songs need not hold for recordings." if facts.generated else (
+        f"{replicates}; another corpus may answer otherwise."
+    )  # fmt: skip
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

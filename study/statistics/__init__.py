@@ -1,0 +1,1 @@
+"""Statistics: what seeds and test tracks can show. NumPy and SciPy alone."""

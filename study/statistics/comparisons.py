@@ -1,0 +1,169 @@
+"""Comparisons: which arms a study set out to compare, and which of them may be called significantly different.
+
+Only a planned comparison earns a star, and only where the seeds replicate all that the two arms differ in.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from study.statistics.measurements import Measurements
+from study.statistics.over_seeds import (
+    Contrast,
+    Interval,
+    do_vary,
+    effect_size,
+    fewest_pairs_for,
+    holm,
+    paired_t,
+    sign_flip_p,
+)
+from study.statistics.power import num_pairs_needed, smallest_detectable_effect
+
+# Below, the exact sign-flip test cannot reach 1 % and says little beside the t test.
+FEWEST_FOR_SIGN_FLIP = fewest_pairs_for(0.01)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An arm against a reference, in a metric; ValueError for an arm against itself."""
+
+    arm: str
+    against: str
+    metric: str
+
+    def __post_init__(self) -> None:
+        if self.arm == self.against:
+            raise ValueError(f"Comparison.against is the arm itself, {self.arm!r}")
+
+    def __str__(self) -> str:
+        return f"{self.arm} against {self.against} in {self.metric}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What a comparison gave: the arm minus what it is against, over the seeds that both have.
+
+    Attributes:
+        planned: otherwise post hoc.
+        differences: by seed, in the order of `seeds`.
+        contrast: difference, interval and p of the paired t test; None where `reasons` say why.
+        p_holm: adjusted over all planned comparisons; None where no star may be given.
+        star: whether it is significant.
+        reasons: in plain words, why no star may be given; empty where it may.
+        note: what both arms share at all seeds, so that the answer holds for that one checkpoint.
+    """
+
+    comparison: Comparison
+    planned: bool
+    seeds: tuple[int, ...]
+    differences: tuple[float, ...]
+    contrast: Contrast | None
+    p_holm: float | None = None
+    star: bool = False
+    reasons: tuple[str, ...] = field(default=())
+    note: str = ""
+
+    @property
+    def difference(self) -> float | None:
+        """The mean, also where one seed gives no interval."""
+        return float(np.mean(self.differences)) if self.differences else None
+
+    @property
+    def interval(self) -> Interval | None:
+        return self.contrast.interval if self.contrast else None
+
+    @property
+    def p(self) -> float | None:
+        """Of the paired t test, not adjusted."""
+        return self.contrast.p if self.contrast else None
+
+    @property
+    def p_sign_flip(self) -> float | None:
+        """Of the sign-flip test, not adjusted; None below `FEWEST_FOR_SIGN_FLIP` seeds."""
+        return sign_flip_p(self._array) if len(self.seeds) >= FEWEST_FOR_SIGN_FLIP else None
+
+    @property
+    def effect_size(self) -> float | None:
+        """Hedges' corrected, in standard deviations of the differences; None below three seeds."""
+        return effect_size(self._array) if self.contrast and len(self.seeds) > 2 else None
+
+    def smallest_detectable(self, *, power: float = 0.8, alpha: float = 0.05) -> float | None:
+        """In the unit of the metric, at this number of seeds and the spread observed."""
+        if self.contrast is None:
+            return None
+        return smallest_detectable_effect(len(self.seeds), self._array.std(ddof=1), power=power, alpha=alpha)
+
+    def seeds_needed(self, *, power: float = 0.8, alpha: float = 0.05) -> int | None:
+        """To show an effect of the size observed, were the true one as large; None for more than anyone will train."""
+        size = self.effect_size
+        return None if size is None else num_pairs_needed(size, power=power, alpha=alpha)
+
+    @property
+    def _array(self) -> np.ndarray:
+        return np.array(self.differences)
+
+
+def compare(
+    measured: Measurements, planned: Sequence[Comparison], *, post_hoc: Sequence[Comparison] = (), alpha: float = 0.05
+) -> list[Compared]:
+    """The planned comparisons, then those post hoc; intervals have the confidence 1 - `alpha`, each for itself.
+
+    Holm's family is all planned comparisons, of every metric. One that may have no star counts as p = 1 in it: so a
+    star that stands does not fall when the study goes on elsewhere.
+
+    Raises:
+        ValueError: a comparison given twice, or of an arm or metric that is not there.
+    """
+    _check(measured, [*planned, *post_hoc])
+    rows = [_compared(measured, comparison, alpha, planned=True) for comparison in planned]
+    adjusted = holm(np.array([1.0 if row.p is None or row.reasons else row.p for row in rows]))
+    starred = [
+        row if row.reasons else replace(row, p_holm=float(p), star=bool(p <= alpha))
+        for row, p in zip(rows, adjusted, strict=True)
+    ]
+    return starred + [_compared(measured, comparison, alpha, planned=False) for comparison in post_hoc]
+
+
+def _check(measured: Measurements, comparisons: Sequence[Comparison]) -> None:
+    for comparison, times in Counter(comparisons).items():
+        if times > 1:
+            raise ValueError(f"the comparison of {comparison} is given {times} times")
+        for arm in (comparison.arm, comparison.against):
+            if arm not in measured.stages:
+                raise ValueError(f"there is no arm {arm!r}; there are: {', '.join(measured.stages)}")
+        if comparison.metric not in measured.values:
+            raise ValueError(f"there is no metric {comparison.metric!r}; there are: {', '.join(measured.values)}")
+
+
+def _compared(measured: Measurements, comparison: Comparison, alpha: float, *, planned: bool) -> Compared:
+    names = (comparison.arm, comparison.against)
+    arm, against = (measured.finite(comparison.metric, name) for name in names)
+    seeds = sorted(arm.keys() & against.keys())
+    differences = np.array([arm[seed] - against[seed] for seed in seeds])
+    testable = len(seeds) > 1 and do_vary(differences)
+    reasons = [
+        *([] if planned else ["post hoc: not among the planned comparisons"]),
+        *measured.incomplete(comparison.metric, *names),
+        *([] if testable else [_untestable(len(seeds))]),
+        *measured.conditional(*names, seeds),
+    ]
+    return Compared(
+        comparison=comparison,
+        planned=planned,
+        seeds=tuple(seeds),
+        differences=tuple(differences.tolist()),
+        contrast=paired_t(differences, confidence=1 - alpha) if testable else None,
+        reasons=tuple(reasons),
+        note=measured.note(*names, seeds),
+    )
+
+
+def _untestable(num_seeds: int) -> str:
+    if num_seeds == 0:
+        return "no seed that both arms have, and so no difference"
+    if num_seeds == 1:
+        return "1 seed that both arms have gives no interval; two are the fewest"
+    return "all seeds give the same difference, and without spread there is no t test"

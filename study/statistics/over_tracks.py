@@ -1,0 +1,123 @@
+"""Statistics over test tracks: how sure a ROC-AUC is, were other tracks drawn, with the networks as they are.
+
+The ROC-AUC of a tag is a mean over pairs of tracks, and each track's part in it is known in closed form (DeLong et al.
+1988; midranks as in Sun and Xu 2014). Parts of several tags, arms or seeds on the same tracks add up track by track,
+which takes their covariance into account.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Num
+from scipy import stats
+
+from study.statistics.over_seeds import Contrast, Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackROCAUC:
+    """The ROC-AUC of each tag, or a difference of two such, and every track's part in its sampling error.
+
+    Attributes:
+        influence: sums to 0 over the tracks of a tag; its sum of squares is DeLong's variance, and the sum of products
+            of two columns, of any arms on the same tracks, their covariance.
+    """
+
+    value: Float[np.ndarray, " tag"]
+    influence: Float[np.ndarray, "track tag"]
+
+    def __sub__(self, other: "TrackROCAUC") -> "TrackROCAUC":
+        """The difference of two arms on the same tracks and tags, in the same order; ValueError for other numbers."""
+        if self.influence.shape != other.influence.shape:
+            raise ValueError(
+                f"arms on the same tracks and tags are needed, got {self.influence.shape} and {other.influence.shape}"
+            )
+        return TrackROCAUC(value=self.value - other.value, influence=self.influence - other.influence)
+
+    @property
+    def standard_error(self) -> Float[np.ndarray, " tag"]:
+        """Of each tag."""
+        return np.sqrt((self.influence**2).sum(axis=0))
+
+    def of_tag(self, column: int, *, confidence: float = 0.95) -> Contrast:
+        """One tag's ROC-AUC (or difference); the p-value is that of zero, and says something of differences only."""
+        return self._contrast(self.value[[column]], self.influence[:, [column]], confidence)
+
+    def macro(self, *, confidence: float = 0.95) -> Contrast:
+        """The mean over the tags."""
+        return self._contrast(self.value, self.influence, confidence)
+
+    def _contrast(
+        self, value: Float[np.ndarray, " tag"], influence: Float[np.ndarray, "track tag"], confidence: float
+    ) -> Contrast:
+        estimate, error = float(value.mean()), float(np.sqrt((influence.mean(axis=1) ** 2).sum()))
+        return over_tracks(estimate, error, num_tracks=len(influence), confidence=confidence)
+
+
+def over_tracks(estimate: float, standard_error: float, *, num_tracks: int, confidence: float) -> Contrast:
+    """A normal interval over tracks, and the p-value of zero (1 for an exact zero)."""
+    interval = Interval.around(
+        estimate, standard_error, df=np.inf, confidence=confidence, varies="tracks", num=num_tracks
+    )
+    if standard_error == 0:
+        return Contrast(interval, float(estimate == 0))
+    return Contrast(interval, float(2 * stats.norm.sf(abs(estimate) / standard_error)))
+
+
+def roc_auc_over_tracks(
+    targets: Num[np.ndarray, "track tag"],
+    scores: Float[np.ndarray, "track tag"] | Float[np.ndarray, "seed track tag"],
+    *,
+    tags: Sequence[str],
+) -> TrackROCAUC:
+    """ROC-AUC of each tag; of several seeds' scores the mean of their ROC-AUCs, with these seeds as they are.
+
+    Args:
+        targets: above 0 where the track has the tag.
+        scores: higher where the tag is more likely; finite.
+        tags: names of the columns, for the error's text.
+
+    Raises:
+        ValueError: shapes that do not go together, scores that are not finite, or, naming them, tags with fewer than
+            two tracks that have them or two that have not: one track says nothing of how tracks vary.
+    """
+    matrices = scores[None] if scores.ndim == 2 else scores
+    positive = targets > 0
+    _check(positive, matrices, tags)
+    value, influence = np.empty(len(tags)), np.empty(targets.shape)
+    for column in range(len(tags)):
+        value[column], influence[:, column] = _one_tag(positive[:, column], matrices[:, :, column])
+    return TrackROCAUC(value=value, influence=influence)
+
+
+def _one_tag(
+    positive: Bool[np.ndarray, " track"], scores: Float[np.ndarray, "seed track"]
+) -> tuple[float, Float[np.ndarray, " track"]]:
+    """The ROC-AUC of a tag and the tracks' influence on it, mean over the seeds."""
+    num_positive, num_negative = int(positive.sum()), int((~positive).sum())
+    ranks = stats.rankdata(scores, axis=1)
+    # Share of the other side's tracks that each track is ranked rightly against; a tie is half.
+    won = np.empty(scores.shape)
+    won[:, positive] = (ranks[:, positive] - stats.rankdata(scores[:, positive], axis=1)) / num_negative
+    won[:, ~positive] = 1 - (ranks[:, ~positive] - stats.rankdata(scores[:, ~positive], axis=1)) / num_positive
+    won = won.mean(axis=0)
+    value = won[positive].mean()
+    count = np.where(positive, num_positive, num_negative)
+    return float(value), (won - value) / np.sqrt(count * (count - 1.0))
+
+
+def _check(
+    positive: Bool[np.ndarray, "track tag"], matrices: Float[np.ndarray, "seed track tag"], tags: Sequence[str]
+) -> None:
+    if matrices.ndim != 3 or not len(matrices) or matrices.shape[1:] != positive.shape or len(tags) != len(positive.T):
+        raise ValueError(
+            f"targets {positive.shape}, scores {matrices.shape} and {len(tags)} tags do not go together; "
+            f"they are (track, tag), (seed, track, tag) and one name for each tag"
+        )
+    if not np.isfinite(matrices).all():
+        raise ValueError("the scores are not all finite")
+    num_positive = positive.sum(axis=0)
+    rare = [tag for tag, num in zip(tags, num_positive, strict=True) if min(num, len(positive) - num) < 2]
+    if rare:
+        raise ValueError(f"of {len(positive)} tracks fewer than two have, or have not, the tags {rare}")

@@ -1,0 +1,59 @@
+"""One cluster of two CPUs for all tests of this folder that need no cluster of their own."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study.cluster import connection
+from study.cluster.execution import Execution
+from study.cluster.scheduler import StageSearcher, schedule
+from study.stages.graph import StageGraph
+from study.stages.stage import Stage
+from study.store.store import Store
+from tests import ROOT
+from tests.study.cluster.watched import Watched
+
+
+@pytest.fixture(scope="session")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running cluster, and the place for what Ray keeps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        # Ray's processes import the toy kinds too.
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        # As whoever starts Ray may have it from another launcher, torchrun for example.
+        patch.setenv("WORLD_SIZE", "4")
+        with connection.connected(Execution(storage=str(tmp_path_factory.mktemp("store"))), num_cpus=2) as scratch:
+            patch.delenv("WORLD_SIZE")
+            yield scratch
+
+
+Run = Callable[..., Watched]
+
+
+@pytest.fixture
+def run(scratch: str, tmp_path: Path) -> Run:
+    """Runs stages on the cluster, as one command does; keywords go to the execution."""
+
+    def run(stages: Iterable[Stage], watch: Callable[[StageSearcher, Watched], Any] | None = None, **execution: Any):
+        place = Execution(storage=str(tmp_path), **execution)
+        store, progress = Store(place.storage), Watched()
+        searcher = StageSearcher(
+            graph=StageGraph(stages),
+            store=store,
+            execution=place,
+            progress=progress,
+            limit=partial(connection.limit, place),
+            present=connection.present,
+        )
+        if watch is not None:
+            watch(searcher, progress)
+        schedule(searcher, execution=place, command=uuid.uuid4().hex[:12], facts={}, scratch=scratch)
+        return progress
+
+    return run

@@ -1,0 +1,88 @@
+"""Stages that several workers train together, on a real cluster."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from components.training.checkpoint import weights_from_bytes
+from experiments.presets import TINY
+from study.cluster.execution import Execution, Resources
+from study.corpora.corpora import open_corpora
+from study.design.trial import Trial, bare_trial
+from study.design.trial_to_stages import final_stage
+from study.kinds.weights import WEIGHTS
+from study.records.stage_log import log_path
+from study.stages.stage import StageRun
+from study.store.store import Store
+from tests.study.cluster import toy_kinds
+from tests.study.cluster.toy_kinds import TOLD, toy
+
+pytestmark = pytest.mark.cluster
+TWO = Resources(num_workers=2)
+
+
+def draws(folder: Path) -> dict[tuple[int, int], tuple[int, int]]:
+    """(epoch, position) -> (track, start), over the files of all workers."""
+    lines = [line.split() for path in folder.glob("draws-*") for line in path.read_text().splitlines()]
+    found = {(int(epoch), int(position)): (int(track), int(start)) for epoch, position, track, start in lines}
+    assert len(found) == len(lines)  # the workers' shares are disjoint
+    return found
+
+
+def test_two_workers_train_one_stage_on_the_draws_of_one(run, tmp_path):
+    corpora = open_corpora(["tagging"], {}, TINY.generated, tmp_path / "corpora", lambda *progress: None)
+    stage = dataclasses.replace(final_stage(bare_trial(Trial()), 0, TINY.recipe, corpora), kind=TOLD)
+
+    progress = run([stage], default_resources=TWO, corpora=corpora.places, checkpoint_every_s=0.0)
+
+    assert set(progress.states().values()) == {"done"}
+    store = Store(tmp_path)
+    done = store.done(stage.identity)
+    assert done is not None
+    weights = weights_from_bytes(store.read(stage.identity, WEIGHTS))
+    assert weights and all(np.isfinite(tensor.double().numpy()).all() for tensor in weights.values())
+    (row,) = pq.read_table(tmp_path / "records" / "stages" / f"{stage.identity}-{done.attempt}.parquet").to_pylist()
+    assert dict(row["facts"])["num_workers"] == "2" and row["state"] == "done"
+    assert (tmp_path / "draws-1").exists()  # both of them drew
+
+    alone = Execution(storage=str(tmp_path / "alone"), corpora=corpora.places)
+    (tmp_path / "alone").mkdir()
+    result = TOLD.run(
+        StageRun(
+            stage=stage, corpus_path=corpora.places[stage.corpus], execution=alone,
+            read_parent=lambda role, name: b"", read_input=lambda sha256: b"",
+            save_state=lambda state: None, report=lambda progress: None,
+        )
+    )  # fmt: skip
+    assert draws(tmp_path) == draws(tmp_path / "alone") != {}
+    outcome = store.outcome(stage.identity, done.attempt)
+    assert outcome is not None
+    assert [row["step"] for row in outcome["epochs"]] == [row["step"] for row in result.epochs]
+    assert outcome["metrics"]["num_steps"] == result.metrics["num_steps"]
+
+
+def test_a_failure_of_one_of_two_workers_is_final_and_a_lost_one_is_not(run, tmp_path):
+    bad, good = toy("bad", run=toy_kinds.fails_on_the_second_worker), toy("good", run=toy_kinds.adds_up)
+    late = toy("late", run=toy_kinds.fails_before_the_first_worker_asks)
+    shaken, halved = toy("shaken", run=toy_kinds.loses_its_second_worker), toy("halved", run=toy_kinds.gathers_late)
+
+    stages = [bad, toy("child", bad), late, shaken, halved, good]
+    progress = run(stages, default_resources=TWO, stages_per_trial=len(stages))
+
+    assert progress.states() == {
+        "bad": "failed", "child": "skipped", "late": "failed", "shaken": "done", "halved": "done", "good": "done",
+    }  # fmt: skip
+    assert progress.error("late") == "ValueError: the second worker was too fast"
+    assert progress.error("bad") == "ValueError: the second worker does not like its share"
+    assert progress.labels("failed") == ["bad", "late"]
+    store = Store(tmp_path)
+    tried = {stage.label: len(store.attempts(stage.identity)) for stage in (bad, late, shaken, halved, good)}
+    assert tried == {"bad": 1, "late": 1, "shaken": 2, "halved": 2, "good": 1}
+    assert store.read(halved.identity, "value") == b"[0, 1]"  # never the share of one
+    assert store.read(good.identity, "value") == b"3"
+    assert "the second worker does not like its share" in (tmp_path / log_path(bad, worker=1)).read_text()
+    (record,) = (tmp_path / "records" / "stages").glob(f"{bad.identity}-001-*.parquet")
+    assert pq.read_table(record).to_pylist()[0]["state"] == "failed"
