@@ -189,10 +189,9 @@ def test_what_can_never_fit_is_refused_with_the_numbers(scratch):
 
 
 def test_whoever_waits_for_machines_says_so(scratch, tmp_path):
-    from watched import Watched
-
     from study.cluster.scheduler import StageSearcher
     from study.stages.graph import StageGraph
+    from tests.study.cluster.watched import Watched
 
     execution = Execution(storage=str(tmp_path), default_resources=Resources(cpus_per_worker=3), max_cpus=4)
     progress, present = Watched(), {"CPU": 2.0, "GPU": 0.0}
