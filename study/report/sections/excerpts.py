@@ -12,6 +12,7 @@ from components.corpora.audio import SAMPLE_RATE, mp3, to_int16
 from study.design.baselines import baselines
 from study.records.query import Query
 from study.report import drawing
+from study.report.arm_names import in_words
 from study.report.blocks import Audio, Block, Figure, Section, Table, columns, label, number
 from study.report.facts import Facts, listed, text
 
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 
 KEY, TITLE = "excerpts", "Inside songs"
 SAYS = (
-    "Test songs and tags on which “{bare}” and “{arm}” (seed {seed}) disagree most, whoever is right: the largest "
-    "difference of their scores, each song and each tag{among} at most once. Chosen for their size, so they illustrate "
-    "and prove nothing."
+    "Here you can look and listen into test songs. Of all songs and tags{among}, these are the ones on which {bare} "
+    "(“{bare_arm}”) and {arm} (“{pretrained_arm}”), both of seed {seed}, disagree most, whichever is right; each song "
+    "and each tag appears once at most. They are chosen for the size of the difference: they illustrate, and prove "
+    "nothing."
 )
 NUM_EXCERPTS, EXCERPT_S, MOST_POSITIONS = 4, 10.0, 48
 
@@ -67,7 +69,9 @@ def section(facts: Facts, most: int) -> Section | None:
     except (ValueError, OSError, RuntimeError, LookupError) as error:
         return Section(key=KEY, title=TITLE, says=f"Not shown: {error}.")
     among = " of the study's groups" if facts.groups else ""
-    says = SAYS.format(bare=pair.bare, arm=pair.arm, seed=pair.seed, among=among)
+    bare, arm = in_words(facts.arms, pair.bare), in_words(facts.arms, pair.arm)
+    names = {"bare_arm": pair.bare, "pretrained_arm": pair.arm}
+    says = SAYS.format(bare=bare, arm=arm, seed=pair.seed, among=among, **names)
     blocks: list[Block] = [_figure(pair, found), *map(_audio, range(len(found)), found), _table(pair, found, sql)]
     return Section(key=KEY, title=TITLE, says=says, blocks=blocks)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from statistics import median
 
+from study.report.arm_names import in_words
 from study.report.blocks import signed
 from study.report.facts import Facts
 from study.report.study_comparisons import StudyComparisons, title_of
@@ -63,8 +64,10 @@ def _told(facts: Facts, one: Compared) -> str:
     assert one.interval is not None and one.difference is not None
     arm, against, metric = one.comparison.arm, one.comparison.against, one.comparison.metric
     low, high = (signed(value, facts.digits) for value in (one.interval.low, one.interval.high))
+    own, other = (f"{in_words(facts.arms, name)} (“{name}”)" for name in (arm, against))
     return (
-        f"“{arm}” lies {'above' if one.difference > 0 else 'below'} “{against}” in {title_of(facts, metric)} by "
+        f"{own[0].upper()}{own[1:]} scores {'higher' if one.difference > 0 else 'lower'} than {other} in "
+        f"{title_of(facts, metric)}, by "
         f"{abs(one.difference):.{facts.digits}f} (95 % interval {low} to {high} over {len(one.seeds)} seeds)."
         + (f" This {one.note}." if one.note else "")
     )

@@ -145,7 +145,8 @@ def test_a_star_is_told_with_its_interval(tmp_path, monkeypatch):
     store = toy.write_study(tmp_path, FEW, seeds=range(5), comparisons=toy.COMPARISONS[:2])
     page = build(Facts(store))
     assert re.match(
-        r"“reference” lies above “bare” in ROC-AUC by 0\.\d{3} \(95 % interval \+0\.\d{3} to \+0\.\d{3} over 5 seeds\)",
+        r"The U-Net pre-trained on vocals \(“reference”\) scores higher than the CNN alone \(“bare”\) in ROC-AUC, by "
+        r"0\.\d{3} \(95 % interval \+0\.\d{3} to \+0\.\d{3} over 5 seeds\)",
         page.answer[0],
     )
     tables = {table.key: table for table in page.tables}

@@ -1,0 +1,39 @@
+"""Arms in words: understood without the names of the records, and no two alike."""
+
+import pytest
+
+from experiments import ablation, insertion, paper
+from study.report.arm_names import in_words
+
+ARMS = {
+    study.name: {arm.name: arm.trial.factors for arm in study.arms}
+    for study in (ablation.study, insertion.study, paper.study)
+}
+
+
+@pytest.mark.parametrize(
+    ("arm", "words"),
+    [
+        ("bare", "the CNN alone"),
+        ("reference", "the U-Net pre-trained on vocals"),
+        ("source=none", "the random U-Net"),
+        ("source=drums", "the U-Net pre-trained on drums"),
+        ("probe mixture", "the probe of the mixture"),
+        ("probe drums", "the probe of the U-Net pre-trained on drums"),
+    ],
+)
+def test_the_arms_of_the_demo(arm, words):
+    assert in_words(ARMS["pretraining"], arm) == words
+
+
+@pytest.mark.parametrize("study", ARMS)
+def test_no_two_arms_of_a_study_are_called_the_same(study):
+    words = [in_words(ARMS[study], arm) for arm in ARMS[study]]
+    assert len(set(words)) == len(words)
+
+
+def test_what_differs_from_most_arms_is_said():
+    factors = ARMS["pretraining"]["reference"]
+    arms = {"a": factors, "b": factors | {"scheme": "three-stage"}, "c": factors | {"unet": "slow"}, "d": factors}
+    assert in_words(arms, "b") == "the U-Net pre-trained on vocals, three-stage"
+    assert in_words(arms, "c") == "the U-Net pre-trained on vocals, U-Net slow"
