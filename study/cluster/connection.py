@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-# Ray reads these when it is imported; what a user has set stays.
+# Ray reads these when it is imported. A user's own settings stay.
 SETTINGS = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -25,8 +25,8 @@ SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    # Processes that wait need no CPU, so their number, which Ray warns of, is meant; a worker that died is in the
-    # store as an attempt without an end, and a stage that is lost for good says so.
+    # Ray warns of many processes; they wait and need no CPU. A worker that died is in the store as an attempt without
+    # an end, and a stage that is lost for good is reported.
     "RAY_DEDUP_LOGS_SKIP_REGEX": "worker processes have been started on node|A worker died or was killed",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
@@ -48,7 +48,7 @@ from study.store.storage import open_storage  # noqa: E402
 def connected(execution: Execution, num_cpus: int | None = None) -> Iterator[str]:
     """The cluster of $RAY_ADDRESS, or one started here and stopped at the end; yields a place for Ray's own files.
 
-    `num_cpus`: what a cluster that is started here takes for its CPUs; None: what the machine has.
+    `num_cpus`: the CPUs of a cluster that is started here; None: those of the machine.
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="ray")
@@ -60,7 +60,7 @@ def connected(execution: Execution, num_cpus: int | None = None) -> Iterator[str
             ray.init(log_to_driver=False, logging_level=logging.ERROR)
         else:
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="study-", ignore_cleanup_errors=True))
-            # "local": not the cluster that somebody else has started on this machine.
+            # "local": not a cluster that another program has started on this machine.
             ray.init(
                 "local",
                 _node_ip_address="127.0.0.1",
@@ -80,15 +80,15 @@ def present() -> dict[str, float]:
 
 
 def limit(execution: Execution) -> dict[str, float]:
-    """CPUs and GPUs that stages may take together: what the cluster may grow to, if that is said, else what it has."""
+    """CPUs and GPUs that all stages together may take: what the cluster may grow to if that is given, else what it
+    has."""
     grown = {"CPU": execution.max_cpus, "GPU": execution.max_gpus}
     return {name: amount if grown[name] is None else float(grown[name] or 0) for name, amount in present().items()}
 
 
 def check_fits(stages: Iterable[Stage], execution: Execution, limit: Mapping[str, float]) -> None:
-    """ValueError, with the numbers, if a stage needs more than the cluster is configured to grow to.
-
-    A worker needs all it takes on one machine; machines that are still to come may be larger than those there now.
+    """Raises ValueError, with the numbers, if a stage needs more than the cluster can grow to. All that a worker takes
+    must be on one machine; machines that are still to come may be larger than the present ones.
     """
     for kind in sorted({stage.kind.name for stage in stages}):
         resources = execution.resources_of(kind)
@@ -111,13 +111,13 @@ def _largest_machine() -> float:
 
 
 class Alone(BackendConfig):
-    """In the place of a TorchConfig: one worker needs no process group, and Train's controller then no torch."""
+    """Replaces a TorchConfig: one worker needs no process group, and Train's controller then needs no torch."""
 
     backend = "none"
 
 
 class Places(WorkerGroupCallback):
-    """Writes down which placement group a group of workers has, for `release`."""
+    """Records which placement group a group of workers has, for `release`."""
 
     def __init__(self, group: str) -> None:
         self._key = _places_key(group)
@@ -130,7 +130,7 @@ class Places(WorkerGroupCallback):
 def release(group: str) -> None:
     """Gives back the CPUs and GPUs of a group of workers whose controller was lost; harmless where it was not.
 
-    Ray keeps a placement group as long as the driver lives, whatever becomes of the process that made it.
+    Ray keeps a placement group as long as the driver lives, even if the process that made it is gone.
     """
     places = _internal_kv_get(_places_key(group))
     if places is not None:

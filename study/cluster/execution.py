@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What one stage takes: `num_workers` processes, each with this many CPUs (its threads) and GPUs."""
+    """What one stage takes: `num_workers` processes, each with so many CPUs (its threads) and GPUs."""
 
     num_workers: int = 1
     cpus_per_worker: int = 1
@@ -48,7 +48,7 @@ class Execution:
         checkpoint_every_s: seconds between loop states, 0 for one after every step.
         feature_memory_bytes: how much one worker may keep of frozen networks' features.
         max_cpus, max_gpus: what the cluster can grow to; None for what it has now.
-        stages_per_trial: at most so many ready stages share the processes of one Tune trial, one after the other.
+        stages_per_trial: the most stages that one Tune trial runs one after the other in the same processes.
     """
 
     storage: str

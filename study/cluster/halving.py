@@ -1,6 +1,7 @@
 """Successive halving: Ray Tune's ASHA decides which stages go on, over the trials that went before.
 
-Whoever runs at the same time has no say: then decisions would hang on who is faster, and no search could be repeated.
+Trials that run at the same time do not count: decisions would then depend on which is faster, and no search could be
+repeated.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ class Halving:
             )
 
     def rungs(self, num_epochs: int) -> list[int]:
-        """The epochs at which a stage of so many may be given up."""
+        """The epochs after which a stage of this length may be stopped."""
         found, epoch = [], self.grace_epochs
         while epoch < num_epochs:
             found.append(epoch)
@@ -33,14 +34,14 @@ class Halving:
 
 @dataclass(frozen=True, kw_only=True)
 class _Trial:
-    """All that Tune's scheduler wants to know of a trial."""
+    """All that Tune's scheduler needs to know of a trial."""
 
     trial_id: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class HalvingRule:
-    """The rule of one stage: `before` holds, of every trial told before it, its validated epochs and their values."""
+    """The rule of one stage. `before`: of every trial that ended before it, the validated epochs and their values."""
 
     halving: Halving
     metric: str

@@ -1,4 +1,4 @@
-"""Spreading a function over the cluster: a Ray task for each item, never more at once than there are CPUs for."""
+"""Mapping a function over the cluster: a Ray task for each item, never more at once than there are CPUs for."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ TRIES = 4
 
 @dataclass(frozen=True)
 class _Failure:
-    """Why the function raised, in words: Ray would pack it up with whatever it was raised from."""
+    """Why the function raised, in words: Ray would pickle the exception with its causes."""
 
     cause: str
 

@@ -1,8 +1,8 @@
 """The scheduler: one Ray Tune run over the graph of stages.
 
 A `Searcher` hands out stages whose parents are done, as many as the cluster can run at once, returns None while
-nothing is ready, and FINISHED at the end. Each Tune trial runs a list of stages in one Ray Train `TorchTrainer`. What
-is done is the store's to say: the searcher is built from it at every start and keeps nothing that matters.
+nothing is ready, and FINISHED at the end. Each Tune trial runs a list of stages in one Ray Train `TorchTrainer`. The
+store says what is done: the searcher is built from it at every start and keeps nothing that matters.
 """
 
 import math
@@ -27,19 +27,19 @@ Resource = Mapping[str, float]
 
 
 class Feed(Protocol):
-    """Where stages come from that follow from what others have brought."""
+    """A source of stages that depend on the results of others, such as a search."""
 
     def more(self) -> Sequence[Stage]:
-        """Stages that may be asked for by now; none while it waits for those that it has given, and at the end."""
+        """New stages; none while it waits for those that it gave before, and none at the end."""
         ...
 
     def rule_of(self, identity: str) -> Rule | None:
-        """When to give up one of its stages."""
+        """When to stop one of its stages early."""
         ...
 
 
 class StageSearcher(Searcher):
-    """Unfolds the graph in the order in which it can be trained. Stages may be added while it runs.
+    """Hands out the stages of a graph, parents first. Stages may be added while it runs.
 
     `limit` and `present` tell the CPUs and GPUs that the cluster can have and has; both are asked anew each time.
     `feed` is asked for more stages before any is handed out.
@@ -63,7 +63,7 @@ class StageSearcher(Searcher):
         progress.add(graph, store.done_identities(graph.identities))
 
     def add(self, stages: Iterable[Stage]) -> None:
-        """More stages; what follows from one that has failed under this command is skipped."""
+        """Adds stages; those that need a stage that has failed under this command are skipped."""
         new = self._graph.add(stages)
         self._progress.add(self._graph, self._store.done_identities(stage.identity for stage in new))
         for stage in self._progress.of_state("failed"):
@@ -90,7 +90,7 @@ class StageSearcher(Searcher):
         return config | {"rules": pickle.dumps(rules)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Stages that have ended are told again by workers that were restarted."""
+        """Workers that were restarted report stages again that have ended; that is ignored."""
         identity, state, error = result["stage"], result["state"], result.get("error", "")
         if state == "lost":
             self._lose(trial_id, error)
@@ -113,7 +113,7 @@ class StageSearcher(Searcher):
         del self._running[trial_id]
 
     def _lose(self, trial_id: str, error: str) -> None:
-        """Of the stages left over the first has lost its processes, again and again; the others will wait again."""
+        """The first remaining stage fails: its processes were lost too often. The others wait again."""
         for identity in self._remaining(trial_id):
             if self._store.done(identity) is not None:
                 self._end(identity, "done", "")
@@ -139,7 +139,7 @@ class StageSearcher(Searcher):
         return [i for i in identities if self._progress.stages[i].state in ("waiting", "running")]
 
     def _ready(self) -> list[Stage]:
-        """Stages that nothing keeps from running, those that most others wait for first."""
+        """Stages that could run now, those that most others wait for first."""
         ready = [stage for stage in self._waiting() if self._is_open(stage, set())]
         return sorted(ready, key=lambda stage: -len(self._graph.descendants(stage.identity)))
 
@@ -156,10 +156,9 @@ class StageSearcher(Searcher):
         return all(parent in before or states[parent].state == "done" for parent in parents)
 
     def _batch(self, ready: list[Stage]) -> list[Stage]:
-        """The first ready stage, and with it others that share the start of its processes, its descendants first.
-
-        A list is a slot's share of all that is left to do, but one stage stays back for every other slot, so that none
-        idles while another one holds work.
+        """The first ready stage, and others that run after it in the same processes, its descendants first. A list is a
+        slot's share of all that is left, but one stage stays back for every other slot, so that no slot idles while
+        another one holds work.
         """
         batch, need = [ready[0]], self._execution.resources_of(ready[0].kind.name)
         waiting = [stage for stage in self._waiting() if self._execution.resources_of(stage.kind.name) == need]
@@ -189,7 +188,7 @@ class StageSearcher(Searcher):
         return all(used[name] + amount <= limit[name] + 1e-9 for name, amount in need.items())
 
     def _note_shortage(self, ready: list[Stage]) -> None:
-        """Says so while stages wait for machines that are not there yet."""
+        """Sets the notice while stages wait for machines that are not there yet."""
         wanted, present = self._used(), self._present()
         if ready and not self._running:
             wanted = self._execution.resources_of(ready[0].kind.name).total
@@ -211,7 +210,7 @@ class StageSearcher(Searcher):
                 self._progress.end(descendant, "skipped", f"its parent failed: {failed.label}")
 
     def _start_next(self, trial_id: str) -> None:
-        """The first stage of a list runs, if it is not told already."""
+        """Marks the first remaining stage of a list as running."""
         for identity in self._remaining(trial_id)[:1]:
             self._progress.start(identity)
 
@@ -224,7 +223,7 @@ def _cause(error: Any) -> str:
 
 
 class _Release(tune.Callback):
-    """A trial that is lost with its own process leaves nobody else who would give its CPUs and GPUs back."""
+    """When a trial's own process is lost, no other process gives its CPUs and GPUs back."""
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         connection.release(trial.trial_id)

@@ -1,7 +1,7 @@
 """The worker: what runs inside Ray Train's processes, one stage after the other, leaving the truth in the store.
 
-A stage that raises is an outcome, not a crash: it is written down and reported, and the next stage is run. Ray Train
-retries only what it can help: lost processes and nodes.
+An error in a stage is an outcome, not a crash: it is recorded and reported, and the next stage runs. Ray Train retries
+only lost processes and nodes.
 """
 
 import os
@@ -42,11 +42,9 @@ REPORT_EVERY_S = 8.0
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a group of workers is given, every process with `resources`.
-
-    `stages`, so many, are pickled, so that Tune's process need not import what they are made of; so are `rules`, by the
-    identities of the stages that may be given up early. `command` names the study run that asked, so that its failures
-    stay final.
+    """What a group of workers gets; each process has `resources`. `stages` (`num_stages` of them) are pickled, so that
+    Tune's process need not import their classes; so are `rules`, by the identities of the stages that may be stopped
+    early. `command` identifies the command that asked: a failure is final for it alone.
     """
 
     stages: bytes
@@ -70,14 +68,14 @@ class StageTrainer(TorchTrainer):
 
 
 def train(work: Work, *, group: str, scratch: str) -> None:
-    """Runs the work's stages in a group of workers, started by and reporting to the Tune trial of that name."""
+    """Runs the stages in a group of workers, which the Tune trial `group` starts and which report to it."""
     resources = work.resources
     uses_gpu = resources.gpus_per_worker > 0
     per_worker = {"CPU": resources.cpus_per_worker} | ({"GPU": resources.gpus_per_worker} if uses_gpu else {})
     alone = resources.num_workers == 1
     trainer = StageTrainer(
         lambda config: run_stages(pickle.loads(config["work"])),
-        # Pickled, so that Train's controller need not import what it is made of.
+        # Pickled, so that Train's controller need not import its classes.
         train_loop_config={"work": pickle.dumps(work)},
         torch_config=Alone() if alone else TorchConfig(backend="nccl" if uses_gpu else "gloo"),  # pyright: ignore[reportArgumentType]
         scaling_config=ScalingConfig(
@@ -98,7 +96,7 @@ def train(work: Work, *, group: str, scratch: str) -> None:
 def run_stages(work: Work) -> None:
     """Ray Train's loop per worker: runs what is not done yet; reports each stage's progress and its end."""
     torch.set_num_threads(work.resources.cpus_per_worker)
-    # Whoever started Ray may have had workers of another launcher's in the environment.
+    # Another launcher, such as torchrun, may have set this in the environment that Ray was started in.
     os.environ["WORLD_SIZE"] = str(_num_workers())
     try:
         store, stages = Store(work.execution.storage), pickle.loads(work.stages)
@@ -132,7 +130,7 @@ def _run_unless_settled(stage: Stage, store: Store, work: Work) -> dict[str, Any
                 return {"state": "done"}
             log.exception("failed")
             if _is_no_fault_of_the_stage(error):
-                # New processes try it again, or find what another worker has written down.
+                # New processes try it again, or find the failure that another worker has recorded.
                 raise
             attempt.fail(error)
             Records(store).write_attempt(stage.identity, attempt.name)
@@ -147,7 +145,7 @@ def _run_unless_settled(stage: Stage, store: Store, work: Work) -> dict[str, Any
 
 
 def _plan(stage: Stage, store: Store, work: Work) -> dict[str, Any]:
-    """Rank zero decides for all: the stage is settled, or gets a new attempt that goes on from a state."""
+    """Rank zero decides for all: the stage is settled, or gets a new attempt that continues from a state."""
     if store.done(stage.identity):
         return {"outcome": {"state": "done"}}
     for parent in stage.parents.values():
@@ -191,7 +189,7 @@ def _run(
 
 
 class _Reports:
-    """Tells Train what a running stage reports, and TensorBoard its epochs; gives up where a rule says so."""
+    """Passes a running stage's reports to Train and its epochs to TensorBoard; stops the stage if a rule says so."""
 
     def __init__(self, stage: Stage, rule: Rule | None) -> None:
         self._stage, self._rule = stage, rule
@@ -207,7 +205,7 @@ class _Reports:
                 self.events.add(progress["epoch"])
             if self._rule is not None and self._rule(self.all_epochs):
                 raise Pruned
-        # Whoever reports waits until Train's controller looks; several workers have to report equally often.
+        # A report waits until Train's controller looks, and all workers must report equally often.
         if _num_workers() > 1 or time.monotonic() - self._told_at >= REPORT_EVERY_S:
             told = {name: value for name, value in progress.items() if name not in ("epoch", "history")}
             ray.train.report({"stage": self._stage.identity, "state": "running", "epochs": self._epochs, **told})
@@ -219,8 +217,8 @@ def _is_of(command: str, begun: dict[str, Any] | None) -> bool:
 
 
 def _is_no_fault_of_the_stage(error: Exception) -> bool:
-    """Whether another worker has raised and told why, or what the workers stand on is lost: each other, Ray, a GPU."""
-    # Train takes the group apart as soon as it knows of the other's end, whatever this worker is at.
+    """Whether the cause lies outside: another worker raised and reported why, or a worker, Ray or a GPU was lost."""
+    # Train takes the group apart as soon as it knows of the other worker's end.
     group_is_gone = _num_workers() > 1 and not distributed.is_initialized()
     is_of_gloo = isinstance(error, RuntimeError) and "gloo" in str(error)
     # After an AcceleratorError the process has no GPU any more; running out of memory is none.

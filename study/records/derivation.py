@@ -19,7 +19,8 @@ _RESULT_TABLES = ("track_scores", "tag_metrics")
 
 
 def check_result(result: StageResult) -> None:
-    """ValueError, naming the table, unless a result's epochs and tables fit the records; call it before finishing."""
+    """Raises ValueError, naming the table, unless a result's epochs and tables fit the records. Call it before
+    finishing."""
     unknown = set(result.tables) - set(_RESULT_TABLES)
     if unknown:
         raise ValueError(f"StageResult.tables: unknown {sorted(unknown)}, allowed are {list(_RESULT_TABLES)}")
@@ -31,7 +32,7 @@ def check_result(result: StageResult) -> None:
 def attempt_tables(store: Store, identity: str, attempt: str) -> dict[str, pa.Table] | None:
     """The rows of an attempt, by stage table; None while it has not ended (or was killed).
 
-    An attempt that was completed has not ended before some attempt is marked done: it may be about to do so.
+    A completed attempt counts as ended only after some attempt is marked done: it may be about to mark itself.
     """
     outcome = store.outcome(identity, attempt)
     done = store.done(identity)

@@ -1,6 +1,6 @@
 """SQL over the records: every table as a view, factors, metrics and facts as columns; nothing can be written.
 
-The records are handed to DuckDB in memory and its access to files is then closed, so a query can read nothing else.
+DuckDB gets the records in memory and then loses access to files, so a query can read nothing else.
 """
 
 import re
@@ -20,7 +20,7 @@ _WIDE = {
     "epochs": ("metrics",),
     "trials": ("values", "numbers", "choices"),
 }
-# Neither files nor what this program holds in its variables; and no query can open them again.
+# No access to files or to this program's variables, and no query can open it again.
 _CLOSED = ("python_enable_replacements = false", "enable_external_access = false", "lock_configuration = true")
 
 
@@ -42,7 +42,7 @@ class Query:
             self._connection.execute(f"SET {setting}")
 
     def _read(self, names: Iterable[str]) -> None:
-        """Reads the tables that are not there yet; scores of all tracks are many, and few questions are for them."""
+        """Reads the tables that are still missing; track scores are many, and few questions need them."""
         for name in sorted(self._waiting.intersection(names)):
             table = self._records.read(name, stages=self._stages, every_attempt=name == "stages")
             self._connection.register(name, widen(table, _WIDE.get(name, ())))
@@ -87,7 +87,7 @@ class Query:
 
 
 def _distinct(names: Iterable[str]) -> list[str]:
-    """Each name once: what a join has twice is told apart by a number."""
+    """Each name once: a name that a join gives twice gets a number."""
     found: list[str] = []
     for name in names:
         numbered = (f"{name}_{number}" for number in count(1))

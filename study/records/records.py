@@ -1,4 +1,4 @@
-"""Records: what the store knows, as tables for questions in SQL.
+"""Records: the store's content as tables for SQL.
 
     records/<table>/<stage>-<attempt>.parquet    every attempt that ended has one file in each of the four stage tables
     records/<table>/compacted.parquet            many of these in one file, which lists the names of those it holds
@@ -59,7 +59,7 @@ class Run:
 
 
 class Records:
-    """The records of a store. Writing is idempotent, and whoever reads meanwhile sees whole files only."""
+    """The records of a store. Writing again changes nothing, and readers see whole files only."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -72,7 +72,7 @@ class Records:
             self._storage.write(_path(name, _part(identity, attempt)), _encode(table))
 
     def write_failure(self, stage: Stage, error: str, facts: Mapping[str, str]) -> None:
-        """Writes down, as an attempt of its own, that a stage is given up though none of its attempts could say so."""
+        """Records the failure of a stage whose attempts could not record it themselves, as a further attempt."""
         attempt = begin_attempt(self.store, stage, facts)
         attempt.fail(error)
         self.write_attempt(stage.identity, attempt.name)
@@ -116,7 +116,7 @@ class Records:
         return [json.loads(self._storage.read(f"trials/{name}")) for name in self._storage.names("trials")]
 
     def write_runs(self, runs: Iterable[Run]) -> None:
-        """Writes the runs' plans into the store and their rows, as far as they have got."""
+        """Writes the plans of runs into the store, and their rows as they stand."""
         concurrently(self._write_run, runs)
 
     def _write_run(self, run: Run) -> None:
@@ -128,7 +128,7 @@ class Records:
         self._storage.write(_path("runs", f"{plan.removesuffix('.json')}.parquet"), _encode(table))
 
     def rebuild(self) -> None:
-        """Writes the rows that are missing of all attempts that ended, and every run's and trial's anew."""
+        """Writes the missing rows of all attempts that ended, and the rows of every run and trial again."""
         ended = [entry for entries in concurrently(self._attempts, self.store.identities()) for entry in entries]
         present = [set(self._parts(table)) | self._held(table) for table in STAGE_TABLES]
         missing = [entry for entry in ended if not all(_part(*entry) in names for names in present)]
@@ -144,7 +144,7 @@ class Records:
 
         Args:
             stages: only rows of these identities (all runs and trials otherwise).
-            every_attempt: also attempts that failed or came second, not only the one per stage that counts.
+            every_attempt: also attempts that failed or came second, besides the one that counts for each stage.
 
         ValueError, naming the file, for a file that is damaged or of a newer schema version.
         """
@@ -159,7 +159,8 @@ class Records:
         return rows.filter(_are_among(_attempt_keys(rows), _counting(ended)))
 
     def compact(self) -> None:
-        """Merges the files of the tables that have many small ones; track scores are large, runs are rewritten."""
+        """Merges the small files of the tables that have many; track scores are large already, and runs are
+        rewritten."""
         for table in COMPACTED_TABLES:
             parts = self._parts(table)
             if parts:

@@ -1,7 +1,7 @@
 """The records' tables: their pinned Arrow schemas, units in the fields' metadata, and one version for all of them.
 
-Whoever changes a schema raises SCHEMA_VERSION; files of an older version are read with nulls in the columns that they
-lack, and files of a newer one are refused.
+A change of a schema raises SCHEMA_VERSION. Columns that an older file lacks are read as nulls; a file of a newer
+version is refused.
 """
 
 import pyarrow as pa
@@ -21,7 +21,7 @@ def _schema(*fields: pa.Field) -> pa.Schema:
 
 SCHEMAS: dict[str, pa.Schema] = {
     # One row per attempt that ended: "done" counts, "superseded" was completed after another, "failed" has an error,
-    # "pruned" was given up early by a search.
+    # "pruned" was stopped early by a search.
     "stages": _schema(
         *_STAGE_KEY,
         pa.field("attempt_number", pa.int32()),

@@ -33,7 +33,7 @@ class StageLog(logging.Handler):
             try:
                 self.flush()
             except OSError:
-                # As logging does it: a log that cannot be written ends no stage.
+                # As Python's logging does: a log that cannot be written does not end the stage.
                 self.handleError(record)
 
     def flush(self) -> None:

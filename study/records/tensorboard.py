@@ -1,7 +1,7 @@
 """TensorBoard's files: every stage's epochs as it trains, one file per attempt in the stage's own folder.
 
-`tensorboard --logdir STORAGE/tensorboard` shows them; the study itself reads none of them, and ends no stage for one
-that cannot be written.
+`tensorboard --logdir STORAGE/tensorboard` shows them. The study itself does not read them, and a stage goes on if one
+cannot be written.
 """
 
 import logging
@@ -53,8 +53,8 @@ class EpochEvents:
             self._writer = None
 
     def _start(self) -> None:
-        # Imported where it is used: processes that train nothing need not have it. Its own SummaryWriter writes in a
-        # thread, and whoever waits for a thread that has failed waits for ever.
+        # Imported where it is used: processes that train nothing need not have it. Not its SummaryWriter: that writes
+        # in a thread, and waiting for a thread that has failed never ends.
         from tensorboardX.event_file_writer import EventsWriter
 
         self._folder = self._own or Path(self._open.enter_context(tempfile.TemporaryDirectory()))

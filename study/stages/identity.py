@@ -4,10 +4,10 @@ Two configurations have one identity exactly when they would give the same resul
 
 - a dataclass becomes an object of its fields and, under the key "class" (which no field can be called), its class name,
   so that two alternatives with equal fields stay apart;
-- numbers that are equal are written equally (1 and 1.0 are both `1`, as in RFC 8785), so that no identity hangs on
-  whether a literal had its decimal point; `True` is not 1;
-- a field that was added when results existed declares the value that means "as it was before", and is left out while
-  it has it, so that those results keep their identity: `field(default="zero", metadata={"legacy": "random"})`.
+- numbers that are equal are written equally (1 and 1.0 are both `1`, as in RFC 8785), so that a decimal point in a
+literal makes no difference; `True` is not 1;
+- a field that is added later declares the value that means "as before". While it has that value it is left out, so that
+older results keep their identity: `field(default="zero", metadata={"legacy": "random"})`.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ LEGACY_KEY = "legacy"
 
 
 def canonical(value: Any, *, with_legacy: bool = False, path: str = "") -> Any:
-    """The value as JSON objects, lists and scalars; `with_legacy` keeps the fields that an identity leaves out.
+    """The value as JSON objects, lists and scalars. `with_legacy` keeps the fields that an identity leaves out.
 
     Raises ValueError, naming the field, for what has no canonical form: a set, a path, an array, NaN.
     """
@@ -70,7 +70,7 @@ def _canonical_scalar(value: Any, path: str) -> Any:
 
 
 def restored(form: Any, classes: Mapping[str, type]) -> Any:
-    """What a canonical form was made of, with tuples for its lists.
+    """The value that a canonical form was made from, with tuples for its lists.
 
     `classes`: dataclasses by their name. ValueError for another class, or fields that a class does not have.
     """
@@ -92,7 +92,7 @@ def restored(form: Any, classes: Mapping[str, type]) -> Any:
 
 
 def _as_hinted(value: Any, hint: Any) -> Any:
-    """A whole number as the float that it was."""
+    """A whole number becomes a float again where the field is one."""
     if isinstance(value, tuple) and get_origin(hint) is tuple:
         return tuple(_as_hinted(item, get_args(hint)[0]) for item in value)
     is_float = hint is float or (float in get_args(hint) and int not in get_args(hint))

@@ -1,4 +1,4 @@
-"""What is going on: the state of every stage as the scheduler sees it, told to whoever shows it."""
+"""Progress: the state of every stage as the scheduler sees it, and listeners that hear of each change."""
 
 import time
 from collections import Counter
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from study.stages.graph import StageGraph
 from study.stages.stage import Stage
 
-# How the error begins of a stage that is given up though nothing of its own went wrong.
+# How the error of a stage begins whose processes were lost; nothing of its own went wrong.
 LOST = "its processes were lost"
 State = Literal["waiting", "running", "done", "failed", "skipped", "pruned"]
 
@@ -18,7 +18,7 @@ State = Literal["waiting", "running", "done", "failed", "skipped", "pruned"]
 class StageProgress:
     """One stage.
 
-    `latest` is its last report, `epochs` are those told so far; `cached`: it was done before this command started.
+    `latest`: its last report. `epochs`: those reported so far. `cached`: it was done before this command started.
     """
 
     stage: Stage
@@ -47,7 +47,7 @@ class Progress:
                 self.stages[stage.identity] = StageProgress(stage, "done" if cached else "waiting", cached)
 
     def start(self, identity: str) -> None:
-        """The stage runs; told once."""
+        """The stage runs; listeners hear of it once."""
         entry = self.stages[identity]
         if entry.state != "running":
             entry.state, entry.started_at = "running", time.monotonic()
@@ -81,7 +81,7 @@ class Progress:
         return time.monotonic() - self.started_at
 
     def seconds_left(self) -> float | None:
-        """What remains, from the mean duration per kind of what has ended, at the present number of running stages."""
+        """Seconds until the end, from the mean duration of each kind so far, if as many stages keep running as now."""
         ended = [e for e in self.of_state("done") if not e.cached and e.started_at and e.ended_at]
         running = self.of_state("running")
         if not ended or not running:

@@ -1,7 +1,7 @@
 """A stage: one training that ends in one result, known by what it computes.
 
 A stage's identity covers its kind and version, its configuration, its corpus' content and its parents. What does not
-change the result (label, device, paths, number of workers) is no part of it.
+change the result (label, device, paths, number of workers) is not part of it.
 """
 
 import dataclasses
@@ -26,8 +26,8 @@ def _accept(config: Any, corpus_path: str, num_workers: int) -> None:
 class StageKind:
     """What a stage does. `run` is a top-level function, so that it pickles; raise `version` when its results change.
 
-    `check`, given a stage's configuration, its corpus' place and the number of workers, raises ValueError for what
-    `run` would refuse; it is asked before anything starts.
+    `check` gets a stage's configuration, the place of its corpus and the number of workers. It raises ValueError for
+    what `run` would refuse, and is called before anything starts.
     """
 
     name: str
@@ -104,16 +104,16 @@ class Stage:
 
 
 class Pruned(Exception):  # noqa: N818 - no error: what has been trained so far is as it should be
-    """A stage is given up early, since its epochs promise little."""
+    """A stage is stopped early because its epochs promise little."""
 
 
-# From the rows of the epochs so far, whether to give the stage up after the last of them.
+# Takes the rows of the epochs so far; says whether to stop the stage after the last of them.
 Rule = Callable[[Sequence[Mapping[str, Any]]], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageRun:
-    """What a kind's `run` is given: its stage, its surroundings, and ways to read, save and tell.
+    """What a kind's `run` gets: its stage, its surroundings, and functions to read, save and report.
 
     Attributes:
         corpus_path: where this machine finds the corpus.
@@ -122,9 +122,9 @@ class StageRun:
         read_parent: (role, file name) -> the file of that parent's result.
         read_input: SHA-256 -> a file that the study was given.
         save_state: keeps a loop state from which the stage can go on.
-        report: tells progress to whoever watches: "step", "num_steps", "metric", "value", and as "epoch" the row of the
-            one that has just ended, as in `StageResult.epochs`, with all since the stage's first start as "history".
-            Raises Pruned where that is not worth going on with.
+        report: passes progress on: "step", "num_steps", "metric", "value"; as "epoch" the row of the epoch that has
+        just ended, as in `StageResult.epochs`; as "history" all rows since the stage's first start. Raises Pruned if
+        the stage is not worth continuing.
     """
 
     stage: Stage

@@ -1,4 +1,4 @@
-"""An attempt: one try at a stage, in a folder of the store that is its own, from its first state to its outcome."""
+"""An attempt: one try at a stage, in its own folder of the store, from its first state to its outcome."""
 
 import hashlib
 import io
@@ -64,7 +64,7 @@ class Attempt:
         return f"{attempt_folder(self.identity, self.name)}/{name}"
 
     def save_state(self, state: bytes) -> None:
-        """Keeps a loop state; the one before it stays until this one is complete, and one save longer."""
+        """Keeps a loop state. The two newest complete ones stay; older ones are removed."""
         try:
             self.store.storage.write(self.path_of(f"state-{self._num_states:09d}"), pack_state(state))
         except FileNotFoundError:
@@ -98,10 +98,10 @@ class Attempt:
             _log.warning("loop states of %s remain: %s", self.identity, error)
 
     def fail(self, error: BaseException | str) -> None:
-        """Writes down that the attempt failed and why; its loop states stay for the next one.
+        """Records that the attempt failed, and why; its loop states stay for the next attempt.
 
-        What counts already stays untouched: an error after the marker was written fails nothing, and neither does a
-        worker's whose first one has written a result; of several errors the first one counts.
+        An error after the stage was marked done changes nothing. Neither does an error of another worker after the
+        first worker has written a result. Of several errors the first one counts.
         """
         done = self.store.done(self.identity)
         if done is not None and done.attempt == self.name:
@@ -113,7 +113,7 @@ class Attempt:
         write(self.path_of(RESULT), self._outcome("failed", error=text, trace=trace))
 
     def prune(self, epochs: list[dict[str, Any]]) -> None:
-        """Writes down that the attempt was given up early, after these epochs."""
+        """Records that the attempt was stopped early, after these epochs."""
         self.store.storage.write(self.path_of(RESULT), self._outcome("pruned", result=StageResult(epochs=epochs)))
 
     def _outcome(

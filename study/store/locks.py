@@ -1,4 +1,4 @@
-"""Locks: one process at a time on this machine; a lock is free again when its process ends, however that is."""
+"""Locks: one process at a time on this machine. A lock is free again when its process ends, for whatever reason."""
 
 import fcntl
 from collections.abc import Iterator
@@ -8,7 +8,8 @@ from pathlib import Path
 
 @contextmanager
 def locked(path: Path, *, busy: str = "") -> Iterator[None]:
-    """Nobody else holds the lock: waits for whoever does or, with `busy`, raises ValueError with these words."""
+    """Holds the lock. If another process holds it, waits for that one or, with `busy`, raises ValueError with these
+    words."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:

@@ -2,8 +2,8 @@
 
 A local file is written beside its place, flushed to the disk and then renamed (or linked, where it must not replace
 another one). An object store (s3://, gs://, abfs://, through pyarrow.fs) shows an object only when its upload is
-complete. What pyarrow cannot ask of an object store is an upload on condition, so there `create` looks first and then
-writes: of two writers within the same moment both may be told that they were first, and the later one's content stays.
+complete. pyarrow cannot upload on the condition that no object exists, so there `create` looks first and then writes:
+two writers within the same moment may both hear that they were first, and the later one's content stays.
 """
 
 import os
@@ -26,7 +26,7 @@ _NUM_THREADS = 16
 class Storage:
     """Files by their path below the location, on any pyarrow file system whose files appear when they are closed.
 
-    `name` is the location for messages: what may follow or precede a bucket in a URI can be a secret.
+    `name` is the location for messages, without the parts of a URI that can hold a secret.
     """
 
     def __init__(self, location: str, filesystem: fs.FileSystem, root: str) -> None:
@@ -40,7 +40,7 @@ class Storage:
         return f"{self.name}/{path}"
 
     def address_of(self, path: str) -> str:
-        """The full address of a path as other programs take it, with what a URI tells beside the place."""
+        """The full address of a path for other programs, with the options of the URI."""
         place, *options = self._location.split("?", 1)
         return "?".join([f"{place.rstrip('/')}/{path}", *options])
 
@@ -93,13 +93,12 @@ class Storage:
             self._filesystem.delete_dir(self._path(path))
 
     def delete_unfinished(self, folder: str, prefix: str) -> None:
-        """Removes what killed writers left in a folder of files by such names; object stores keep nothing of theirs.
-
-        A writer that is still alive gets a FileNotFoundError.
+        """Removes the unfinished files that killed writers left in a folder, of names with this prefix. Object stores
+        keep no such files. A writer that is still alive gets a FileNotFoundError.
         """
 
     def check_writable(self) -> None:
-        """PermissionError, with the location and the cause, unless files can be created, replaced and removed here."""
+        """Raises PermissionError, with location and cause, unless files can be created, replaced and removed here."""
         probe = f"probe-{uuid.uuid4().hex}"
         try:
             if not self.create(probe, b"1"):

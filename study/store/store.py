@@ -6,9 +6,9 @@
     stages/<identity>/attempts/<number>-<token>/  begun.json, state-<n>, the result's files, result.json
     stages/<identity>/done.json                   written last and only if absent: the attempt that counts, checksums
 
-Attempts never share a folder (the token is random), so what two of them write never mixes, whoever marks the stage
-done. On an object store two attempts that end within the same moment may both mark it (see storage.py); the later
-marker stays, and either result is whole.
+Attempts never share a folder (the token is random), so the files of two attempts never mix. On an object store two
+attempts that end within the same moment may both mark the stage done (see storage.py). The later marker then stays, and
+either result is whole.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ def attempt_folder(identity: str, attempt: str) -> str:
 
 
 def pack_state(state: bytes) -> bytes:
-    """A loop state's file: its SHA-256, then itself, so that a torn file is known without asking another one."""
+    """A loop state's file: its SHA-256, then the state, so that the file alone shows whether it is torn."""
     return hashlib.sha256(state).digest() + state
 
 
@@ -75,7 +75,7 @@ class Store:
 
     def __init__(self, location: str | Path, filesystem: fs.FileSystem | None = None) -> None:
         self.storage = open_storage(location, filesystem)
-        # Absolute where it is a path: whoever gets this object may work in another folder.
+        # A path is made absolute: another process may work in another folder.
         self.location = self.storage.name if isinstance(self.storage, LocalStorage) else str(location)
         self._arguments = (self.location, filesystem)
         self._check_format()
@@ -101,7 +101,7 @@ class Store:
             raise ValueError(f"{self.storage.name_of(path)} is damaged: {error}") from error
 
     def check_writable(self) -> None:
-        """PermissionError, with the location and the cause, unless it can be written; makes a store that is new."""
+        """Makes the store if it is new; PermissionError, with location and cause, unless it can be written."""
         self.storage.check_writable()
         self.create()
 
@@ -127,7 +127,7 @@ class Store:
         return Done(identity=identity, attempt=marker["attempt"], files=files)
 
     def done_identities(self, identities: Iterable[str]) -> set[str]:
-        """Those of the identities that are done; quick for thousands."""
+        """The identities that are done; fast for thousands."""
         identities = list(identities)
         exist = concurrently(lambda identity: self.storage.exists(f"{stage_folder(identity)}/done.json"), identities)
         return {identity for identity, exists in zip(identities, exist, strict=True) if exists}
@@ -201,7 +201,7 @@ class Store:
         return self.read_checked(f"inputs/{sha256}", sha256)
 
     def read_checked(self, path: str, sha256: str) -> bytes:
-        """A file's content; ValueError, naming the file, if its SHA-256 is another one."""
+        """A file's content; ValueError, naming the file, if it does not have this SHA-256."""
         data = self.storage.read(path)
         actual = hashlib.sha256(data).hexdigest()
         if actual != sha256:
