@@ -1,8 +1,9 @@
 """Does pre-training by source separation help to tag music, and what does it take?
 
-A U-Net is pre-trained to separate vocals, connected to a short-chunk CNN by adapters and finetuned on tagging; every
-other arm differs from this reference in one factor. To fit ten minutes four arms are left out; a level more, and only
-that is trained: `scheme=["three-stage"]`, `unet=["finetuned"]`, `insertion=[NO_POINTS, finest(1)]`.
+In the reference, a U-Net is pre-trained to separate vocals and then frozen. Adapters connect it to a short-chunk CNN,
+and these are trained on tagging. Every other arm differs from the reference in one factor. Four more levels would not
+fit into ten minutes: `scheme=["three-stage"]`, `unet=["finetuned"]`, `insertion=[NO_POINTS, finest(1)]`. Add one, and
+only that is trained.
 (Garoufis, Zlatintsi, Maragos: "Pre-Training Music Classification Models via Music Source Separation", EUSIPCO 2024.)
 
     python experiments/ablation.py                          # generated music, two cores, about 10 minutes

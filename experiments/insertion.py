@@ -1,6 +1,6 @@
-"""Which insertion points does it take? All of them, none, and each of the five left out, for both backends.
+"""Which insertion points does it take? All of them, none, or all but one of the five, for both backends.
 
-On the paper's data and in its schemes, as `experiments/paper.py`; on the same storage the arms that both studies have
+The data and the schemes are the paper's, as in `experiments/paper.py`. On the same storage, arms that both studies have
 are trained once.
 
     python experiments/insertion.py --plan --separation-corpus corpora/musdb18 --tagging-corpus corpora/mtat

@@ -1,12 +1,12 @@
 """The paper's two tables: every source, two backends, two tasks, both schemes, five seeds.
 
-On MUSDB18, MagnaTagATune and FMA as `experiments/prepare.py` makes corpora of them:
+The data are MUSDB18, MagnaTagATune and FMA; `experiments/prepare.py` makes corpora of them.
 
     python experiments/paper.py --plan --separation-corpus corpora/musdb18 --tagging-corpus corpora/mtat \\
         --genre-corpus corpora/fma-medium
     ray job submit --working-dir . -- python experiments/paper.py --storage s3://lab/paper --gpus-per-worker 1 ...
 
-The transformer starts from ImageNet weights, as the paper's does, and the CNN at random.
+The transformer starts from ImageNet weights, as in the paper, and the CNN from random ones.
 Garoufis, Zlatintsi, Maragos: "Pre-Training Music Classification Models via Music Source Separation", EUSIPCO 2024.
 """
 

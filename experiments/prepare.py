@@ -1,10 +1,12 @@
-"""From a data set as people download it to a corpus: decoded, mono, 16 kHz, one flat file with a table of tracks.
+"""Make a corpus of a data set as people download it: decoded, mono, 16 kHz, one flat file with a table of tracks.
 
-python experiments/prepare.py musdb18 ~/MUSDB18 corpora/musdb18
-python experiments/prepare.py magnatagatune ~/MagnaTagATune corpora/mtat
-python experiments/prepare.py fma ~/fma corpora/fma-medium
-python experiments/prepare.py folder ~/songs corpora/songs --table ~/songs/labels.csv --kind tagging
-python experiments/prepare.py generated tagging corpora/generated
+Examples:
+
+    python experiments/prepare.py musdb18 ~/MUSDB18 corpora/musdb18
+    python experiments/prepare.py magnatagatune ~/MagnaTagATune corpora/mtat
+    python experiments/prepare.py fma ~/fma corpora/fma-medium
+    python experiments/prepare.py folder ~/songs corpora/songs --table ~/songs/labels.csv --kind tagging
+    python experiments/prepare.py generated tagging corpora/generated
 """
 
 import sys
@@ -23,21 +25,23 @@ from components.corpora.musdb18 import musdb18
 from components.corpora.own_files import own
 from study.cluster.execution import Execution
 from study.command.display import Bar, terminal
+from study.command.exit_code import exit_code
 from study.corpora.preparation import Prepared, prepare
 
-Place = tyro.conf.Positional[str]
+Source = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="SOURCE")]]
+CorpusFolder = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="CORPUS")]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Decoded:
-    """What all data sets of files have in common."""
+    """The options that all data sets of files share."""
 
-    source: Place
-    """The folder as it was downloaded and unpacked; on a cluster a place that all machines share."""
-    corpus: Place
-    """The folder to make; on a cluster a place that all machines share."""
+    source: Source
+    """The data set's folder, downloaded and unpacked. On a cluster: a place that all machines share."""
+    corpus: CorpusFolder
+    """The folder to make. On a cluster: a place that all machines share."""
     max_rejects: float = 0.01
-    """The share of tracks that may be unusable."""
+    """Largest share of tracks that may be unusable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +49,7 @@ class Musdb18(_Decoded):
     """MUSDB18: SOURCE holds train/ and test/."""
 
     hq: bool = False
-    """MUSDB18-HQ: a folder of wav files for each song."""
+    """The data set is MUSDB18-HQ, with a folder of WAV files for each song."""
 
     def data_set(self) -> DataSet:
         return musdb18(self.source, hq=self.hq)
@@ -56,9 +60,9 @@ class MagnaTagATune(_Decoded):
     """MagnaTagATune: SOURCE holds annotations_final.csv and the folders 0 to f."""
 
     split: Split = "pub"
-    """pub: clips with a top-50 tag that are longer than 29.1 s, as in the paper; folder: all clips."""
+    """pub: the paper's clips, which have a top-50 tag and are longer than 29.1 s. folder: all clips."""
     own_split: str = ""
-    """A CSV of clip_id and split (train, validation, test) instead."""
+    """A CSV file with the columns clip_id and split (train, validation, test), used instead of --split."""
 
     def data_set(self) -> DataSet:
         return magnatagatune(self.source, self.split, self.own_split or None)
@@ -69,7 +73,7 @@ class FMA(_Decoded):
     """FMA: SOURCE holds fma_metadata/ and fma_medium/ or fma_small/."""
 
     subset: Subset = "medium"
-    """Which of the two."""
+    """Which of the two folders to read."""
 
     def data_set(self) -> DataSet:
         return fma(self.source, self.subset)
@@ -77,12 +81,12 @@ class FMA(_Decoded):
 
 @dataclass(frozen=True, kw_only=True)
 class Folder(_Decoded):
-    """Own data: SOURCE is a folder of audio files, a table names them."""
+    """Your own data: SOURCE is a folder of audio files, and a table names them."""
 
     table: str
-    """CSV or Parquet with the columns path, split, labels (several with ; between them), and if wanted id."""
+    """CSV or Parquet file with the columns path, split, labels (several are separated by ;) and, optionally, id."""
     kind: Literal["tagging", "genre"]
-    """Any number of labels a track, or exactly one."""
+    """tagging: any number of labels for each track. genre: exactly one."""
 
     def data_set(self) -> DataSet:
         return own(self.source, self.table, self.kind)
@@ -90,11 +94,11 @@ class Folder(_Decoded):
 
 @dataclass(frozen=True, kw_only=True)
 class Generated:
-    """Music synthesised from a seed, of the demo's size; a study without data makes its own."""
+    """Music synthesised from a seed, in the demo's size. A study without data generates its own."""
 
     kind: tyro.conf.Positional[Literal["separation", "tagging", "genre"]]
-    """What it is for."""
-    corpus: Place
+    """What the corpus is for."""
+    corpus: CorpusFolder
     """The folder to make."""
 
 
@@ -110,19 +114,16 @@ Options = (
 def main() -> int:
     options = tyro.cli(Options, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,))  # pyright: ignore[reportArgumentType, reportCallIssue]
     console = terminal()
-    try:
+
+    def run() -> int:
         if isinstance(options, Generated):
             _generate(options, console)
         else:
-            _tell(_prepare(options, console), console)
-    except KeyboardInterrupt:
-        kept = "begins anew" if isinstance(options, Generated) else "goes on from here"
-        console.print(f"\nStopped. The same command {kept}.")
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"prepare.py: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+            _print_corpus(_prepare(options, console), console)
+        return 0
+
+    again = "begins anew" if isinstance(options, Generated) else "goes on from here"
+    return exit_code(run, console, stopped=f"The same command {again}.")
 
 
 def _generate(options: Generated, console: Console) -> None:
@@ -136,6 +137,7 @@ def _generate(options: Generated, console: Console) -> None:
 
 def _prepare(options: Musdb18 | MagnaTagATune | FMA | Folder, console: Console) -> Prepared:
     data_set = options.data_set()
+    # Ray takes seconds to import: a data set that cannot be read is refused before.
     from study.cluster.connection import connected
     from study.cluster.mapping import map_over_cluster
 
@@ -144,16 +146,17 @@ def _prepare(options: Musdb18 | MagnaTagATune | FMA | Folder, console: Console) 
         return prepare(data_set, options.corpus, spread=map_over_cluster, max_rejects=options.max_rejects, report=bar)
 
 
-def _tell(prepared: Prepared, console: Console) -> None:
+def _print_corpus(prepared: Prepared, console: Console) -> None:
+    """What the corpus holds, and what of the data set it does not."""
     manifest, folder = prepared.corpus.manifest, prepared.corpus.folder
     hours = manifest.num_samples / manifest.sample_rate / 3600
     lines = [f"Corpus: {folder}: {_counted(manifest.counts)} tracks, {hours:,.1f} h, digest {manifest.digest[:16]}"]
     if manifest.excluded:
         lines.append(f"Excluded by rules: {_counted(manifest.excluded)}")
     if manifest.rejects:
-        lines.append(f"Rejected: {len(manifest.rejects)} tracks; {folder}/manifest.json names each with its reason")
+        lines.append(f"Rejected: {len(manifest.rejects)} tracks; {folder}/manifest.json gives each with its reason")
     if damaged := manifest.recipe.get("damaged"):
-        lines.append(f"Damaged: {len(damaged)} tracks have packets that are silent now; manifest.json names them")
+        lines.append(f"Damaged: {len(damaged)} tracks have packets that are now silent; manifest.json names them")
     for split, (found, published) in prepared.unexpected.items():
         lines.append(f"{split}: {found:,} tracks found, {published:,} published ({found - published:+,})")
     for line in lines:

@@ -1,4 +1,4 @@
-"""Presets: named sizes. Each holds the generated corpora's size and the recipe of every stage."""
+"""Presets: named sizes. Each holds the size of the generated corpora and the recipe of every stage."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,10 +18,10 @@ from study.design.recipe import BackendRecipe, Recipe
 
 DEMO_HOP_SAMPLES = 320
 DEMO_FRAMES = 128
-# The U-Net's share of the learning rate at the level "slow".
+# The U-Net's learning rate at the level "slow", as a share of the others'.
 SLOW = 0.1
 
-# Half the mels, a sixth of the frames and half the blocks; maps enter every block but the first.
+# Half the paper's mel bins, a sixth of its frames and half its blocks; maps enter every block but the first.
 DEMO_TRANSFORMER = SpectrogramTransformerConfig(
     num_frames=DEMO_FRAMES, num_mels=64, patch=(16, 8), num_blocks=6, insertion_blocks=(5, 4, 3, 2, 1)
 )
@@ -63,7 +63,7 @@ def _classification(
 
 def _backend(network: BackendConfig, *, learning_rate: float) -> BackendRecipe:
     alone = _classification(40, learning_rate=learning_rate, validate_every=20)
-    # A U-Net that learns is six times the work per step: shortened, so that such an arm is no longer than the others.
+    # A step is six times the work if the U-Net learns: fewer epochs keep such an arm as short as the others.
     return _recipe(network, alone, _classification(8, learning_rate=learning_rate, validate_every=8))
 
 
@@ -80,8 +80,8 @@ def _recipe(network: BackendConfig, frozen: TrainingConfig, learning: TrainingCo
 
 
 DEMO = Preset(
-    description="a quarter of the U-Net's and about an eighth to a quarter of the CNN's channels, half the mels, 2.6 s "
-    "segments; about 10 minutes on two cores",
+    description="a quarter of the U-Net's channels, an eighth to a quarter of the CNN's, half the mel bins, segments "
+    "of 2.6 s; about 10 minutes on two cores",
     generated=GeneratedConfig(num_test=300),
     recipe=Recipe(
         spectrogram=SpectrogramConfig(hop_samples=DEMO_HOP_SAMPLES),
@@ -94,7 +94,7 @@ DEMO = Preset(
                     num_frames=DEMO_FRAMES,
                     num_mels=64,
                     last_pool=(2, 1),
-                    # Little more than 500 steps: dropout and slow running statistics would cost more than they give.
+                    # In little more than 500 steps, dropout and slow running statistics would do more harm than good.
                     dropout=0.0,
                     batch_norm_momentum=0.1,
                 ),
@@ -105,11 +105,11 @@ DEMO = Preset(
                 learning_rate=1e-3,
             ),
         },
-        # Half a segment: the U-Net sees no further, and a step costs little more than half.
+        # Half a segment: the U-Net's view is no wider, and a step costs little more than half.
         separation_frames=DEMO_FRAMES // 2,
-        # Whole songs: in a second or two a source may rest, and then no score means much.
+        # Whole songs: a source may rest for a second or two, and a score of that would mean little.
         separation_evaluation_frames=DEMO_FRAMES * 3,
-        # Targets somewhat boosted, and a second loss: quiet ones otherwise collapse to silence.
+        # Targets are boosted a little, and there is a second loss: quiet targets otherwise collapse to silence.
         remix=RemixConfig(
             excerpt_s=8.0,
             excerpt_hop_s=8.0,
@@ -120,7 +120,7 @@ DEMO = Preset(
         separation_training=dict.fromkeys(
             ("vocals", "drums", "bass", "other", "multiple"), _separation(800, steps_per_epoch=100)
         ),
-        # The tiles of the evaluation are the places in training: a frozen U-Net sees each of them once.
+        # Training uses the same segments as evaluation, so that a frozen U-Net runs over each of them once.
         segments=SegmentConfig(grid_samples=DEMO_HOP_SAMPLES * DEMO_FRAMES, test_overlap=0.0),
         probe_frames=DEMO_FRAMES,
         adapters_initial_std=0.01,
@@ -128,7 +128,7 @@ DEMO = Preset(
 )
 
 TINY = Preset(
-    description="everything very small: does it run? about a minute on two cores; its scores mean nothing",
+    description="everything very small, to see that it runs; about a minute on two cores; its scores mean nothing",
     generated=tiny(),
     recipe=replace(
         DEMO.recipe,
@@ -150,7 +150,7 @@ TINY = Preset(
 
 
 def _paper_separation(learning_rate: float) -> TrainingConfig:
-    """300,000 steps, the learning rate times 0.9 every 15,000, the last weights kept."""
+    """300,000 steps; every 15,000 steps the learning rate is multiplied by 0.9; the last weights are kept."""
     steps_per_epoch = 1_000
     num_epochs = 300_000 // steps_per_epoch
     phase = Phase(
@@ -169,14 +169,14 @@ def _paper_separation(learning_rate: float) -> TrainingConfig:
 
 
 def _paper_cnn() -> TrainingConfig:
-    """Adam, then SGD at three rates; each until more than ten epochs have brought no better validation loss."""
+    """Adam, then SGD at three rates. Each phase ends when the validation loss is no better for over ten epochs."""
     adam = Phase(learning_rate=1e-4, num_epochs=200, patience=10)
     sgd = [Phase(optimiser="sgd", learning_rate=rate, num_epochs=200, patience=10) for rate in (1e-3, 1e-4, 1e-5)]
     return TrainingConfig(phases=(adam, *sgd), batch_size=16, max_epochs=200, monitor="loss", better="lower")
 
 
 def _paper_ast() -> TrainingConfig:
-    """Adam, halved after epochs 5, 7, 9, 11 and 13, then two epochs of SGD."""
+    """Adam, with its rate halved after epochs 5, 7, 9, 11 and 13, then two epochs of SGD."""
     adam = [Phase(learning_rate=5e-5 / 2**halved, num_epochs=2 if halved else 5) for halved in range(6)]
     sgd = Phase(optimiser="sgd", learning_rate=1e-3, num_epochs=2)
     return TrainingConfig(phases=(*adam, sgd), batch_size=4, max_epochs=17, monitor="loss", better="lower")

@@ -1,8 +1,8 @@
 """What do separators hear of a tag, before any network is finetuned on it?
 
-A logistic regression on the mixture, and on the mixture beside the estimates of five random U-Nets, of five that were
-trained to separate vocals and of five that were trained to separate drums: the cheapest answer to whether pre-training
-carries a tag at all. Separators of the ablation are used again where the storage is the same.
+This is the cheapest test of whether pre-training carries a tag at all: a logistic regression on the mixture alone, or
+on the mixture and the estimates of a U-Net. There are five random U-Nets, five trained to separate vocals and five
+trained to separate drums. On the same storage, the ablation's separators are used again.
 
     python experiments/probe.py --storage results/demo
 """

@@ -1,4 +1,4 @@
-"""Ask the records of a study in SQL; without a question: the views, their columns and units.
+"""Query the records of a study in SQL. Without a query: list the views, their columns and units.
 
 Every arm, best first:
     SELECT arm, avg(roc_auc), stddev(roc_auc), count(*) FROM runs WHERE state = 'done' GROUP BY arm ORDER BY 2 DESC
@@ -6,7 +6,7 @@ Every arm, best first:
 Which tags a source helps:
     SELECT source, class, avg(t.roc_auc) FROM tag_metrics t JOIN runs ON stage = final_stage GROUP BY ALL ORDER BY ALL
 
-What was hardest to hear:
+Which tracks were hardest to hear vocals in:
     SELECT track, avg(score) FROM track_scores WHERE class = 'vocals' AND target = 1 GROUP BY track ORDER BY 2 LIMIT 9
 
 How a stage learned:
@@ -38,6 +38,7 @@ from rich.text import Text
 
 from study.cluster.execution import default_storage
 from study.command.display import terminal
+from study.command.exit_code import exit_code
 from study.records.query import Query
 from study.records.records import Records
 from study.store.store import Store
@@ -49,27 +50,27 @@ DEMO = Path("results/demo")
 class Options:
     """Views: runs, stages, epochs, track_scores, tag_metrics."""
 
-    sql: Annotated[str, tyro.conf.Positional] = ""
-    """One SELECT. Empty: list the views and their columns."""
+    sql: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SQL")] = ""
+    """One SELECT statement. Empty: list the views and their columns."""
     storage: str = ""
-    """Folder or URI of the store. Default: $STUDY_STORAGE, else results/demo (where `make ablation` leaves it) if it is
-    there, else ~/studies/pretraining-demo."""
+    """Folder or URI of the store.
+    Default: $STUDY_STORAGE, else results/demo (from `make ablation`) if it exists, else ~/studies/pretraining-demo."""
     format: Literal["table", "csv", "json", "parquet"] = "table"
-    """How the rows are written. JSON: one object a line."""
+    """Format of the rows. json: one object per line."""
     out: str = ""
-    """File to write to. Default: the terminal, which Parquet does not go to."""
+    """File to write to. Default: the terminal; Parquet needs a file."""
     compact: bool = False
-    """Merge the many small files of the records first; no row changes."""
+    """First merge the many small files of the records. No row changes."""
 
     def __post_init__(self) -> None:
         if self.format == "parquet" and not self.out:
             raise ValueError("--format parquet needs a file: give --out")
         if self.out and not self.sql:
-            raise ValueError(f"--out {self.out} is for the rows of a question: give one")
+            raise ValueError(f"--out {self.out} is for the rows of a query: give one")
 
 
 def storage_of(options: Options) -> str:
-    """Where the records are looked for."""
+    """Where the records are."""
     if options.storage or "STUDY_STORAGE" in os.environ or not DEMO.is_dir():
         return options.storage or default_storage("pretraining-demo")
     return str(DEMO)
@@ -85,42 +86,34 @@ def show(table: pa.Table) -> Table:
     return shown
 
 
-def _flat(table: pa.Table) -> pa.Table:
-    """Lists and maps, which CSV has not, as JSON."""
-    for place, field in enumerate(table.schema):
-        if pa.types.is_nested(field.type):
-            values = table[field.name].to_pylist()
-            texts = [None if value is None else json.dumps(value, default=str) for value in values]
-            table = table.set_column(place, field.name, pa.array(texts, pa.string()))
-    return table
-
-
 def encoded(table: pa.Table, form: str) -> bytes:
-    """The rows as a file of that form."""
+    """The rows as the content of a file."""
     sink = pa.BufferOutputStream()
     if form == "parquet":
         pq.write_table(table, sink)
     elif form == "csv":
-        pc.write_csv(_flat(table), sink)
+        # CSV has no lists and no maps: they are written as JSON.
+        for place, field in enumerate(table.schema):
+            if pa.types.is_nested(field.type):
+                values = table[field.name].to_pylist()
+                texts = [None if value is None else json.dumps(value, default=str) for value in values]
+                table = table.set_column(place, field.name, pa.array(texts, pa.string()))
+        pc.write_csv(table, sink)
     else:
-        rows = ({name: _finite(value) for name, value in row.items()} for row in table.to_pylist())
-        lines = [json.dumps(row, default=_plain, ensure_ascii=False) + "\n" for row in rows]
-        sink.write("".join(lines).encode())
+        for row in table.to_pylist():
+            # JSON has no NaN and no infinity.
+            finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+            sink.write((json.dumps(finite, default=_json_value, ensure_ascii=False) + "\n").encode())
     return sink.getvalue().to_pybytes()
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no NaN."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _plain(value: Any) -> Any:
-    """Sums of whole numbers come as decimals."""
+def _json_value(value: Any) -> Any:
+    """A value that JSON does not know. DuckDB sums whole numbers to decimals."""
     return int(value) if isinstance(value, Decimal) and value == int(value) else str(value)
 
 
 def write(table: pa.Table, options: Options, console: Console) -> None:
-    """The rows, where and how they are asked for."""
+    """Writes the rows to the place and in the format of the options."""
     if options.format == "table" and not options.out:
         console.print(show(table))
     elif options.format == "table":
@@ -133,7 +126,7 @@ def write(table: pa.Table, options: Options, console: Console) -> None:
 
 
 def print_columns(query: Query, console: Console) -> None:
-    """Every view with its columns, their types and units."""
+    """Prints every view with its columns, their types and units."""
     for view, columns in query.columns().items():
         console.print(Text(view, style="bold"))
         for name, kind, unit in columns:
@@ -144,19 +137,22 @@ def print_columns(query: Query, console: Console) -> None:
 def main() -> int:
     options = tyro.cli(Options, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,))
     console = terminal()
-    try:
-        store = Store(storage_of(options))
-        if options.compact:
-            Records(store).compact()
-        query = Query(store)
-        if options.sql:
-            write(query.run(options.sql), options, console)
-        else:
-            print_columns(query, console)
-    except (ValueError, OSError, pa.ArrowException) as error:
-        print(f"query.py: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+
+    def run() -> int:
+        try:
+            store = Store(storage_of(options))
+            if options.compact:
+                Records(store).compact()
+            query = Query(store)
+            if options.sql:
+                write(query.run(options.sql), options, console)
+            else:
+                print_columns(query, console)
+        except pa.ArrowException as error:
+            raise ValueError(str(error)) from error
+        return 0
+
+    return exit_code(run, console, stopped="The same command begins anew.")
 
 
 if __name__ == "__main__":

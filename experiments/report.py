@@ -1,8 +1,10 @@
-"""The report of a study: one page of HTML, with every table and figure as files beside it.
+"""Write the report of a study: one HTML page, and every table and figure as a file beside it.
 
-python experiments/report.py results/demo                  # writes results/demo/report/STUDY/report.html
-python experiments/report.py results/demo --serve          # writes it, and shows it as a study goes on
-python experiments/report.py s3://lab/study --out paper    # into a folder of this machine
+Examples:
+
+    python experiments/report.py results/demo                  # writes results/demo/report/STUDY/report.html
+    python experiments/report.py results/demo --serve          # writes it, then shows it while a study goes on
+    python experiments/report.py s3://lab/study --out paper    # into a folder of this machine
 """
 
 import sys
@@ -12,31 +14,33 @@ from typing import Annotated
 
 import tyro
 
+from study.command.display import terminal
+from study.command.exit_code import exit_code
 from study.report.export import folder_of, write
 from study.report.facts import Facts
 from study.report.page import build
 from study.report.sections.excerpts import NUM_EXCERPTS
 from study.report.serve import serve
-from study.store.storage import Storage, open_storage
+from study.store.storage import open_storage
 from study.store.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Reads the records and writes nothing but the report."""
+    """This command reads the records. It writes nothing but the report."""
 
-    storage: tyro.conf.Positional[str]
+    storage: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="STORAGE")]]
     """Folder or URI of the store."""
     study: str = ""
-    """Which study, where the store holds several."""
+    """Name of the study. Needed if the store holds several."""
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = ""
-    """Folder to write to. Default: in the store."""
+    """Folder to write to. Default: a folder in the store."""
     excerpts: int = NUM_EXCERPTS
-    """How many excerpts of songs to look and listen into; needs the corpus and the weights."""
+    """Number of song excerpts to show and to play. They need the corpus and the weights."""
     serve: bool = False
-    """Show the page on this machine (http://127.0.0.1), and again whenever it has changed."""
+    """Serve the page on this machine (http://127.0.0.1). The browser loads it again when it has changed."""
     port: int = 8800
-    """Where to show it; 0: any port that is free."""
+    """Port of the served page. 0: any free port."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.excerpts <= NUM_EXCERPTS:
@@ -47,25 +51,19 @@ class Options:
 
 def main() -> int:
     options = tyro.cli(Options, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,))
-    try:
-        place, folder = _write(options)
+
+    def run() -> int:
+        begun = time.monotonic()
+        store = Store(options.storage)
+        facts = Facts(store, options.study or None)
+        place, folder = (open_storage(options.out), ".") if options.out else (store.storage, folder_of(facts.name))
+        page = write(build(facts, num_excerpts=options.excerpts), place, folder, own=not options.out)
+        print(f"Report: {page} ({time.monotonic() - begun:.1f} s)")
         if options.serve:
             serve(place, f"{folder}/report.html", options.port)
-    except (ValueError, OSError) as error:
-        print(f"report.py: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
 
-
-def _write(options: Options) -> tuple[Storage, str]:
-    """Writes the report and says so; returns where it is."""
-    begun = time.monotonic()
-    store = Store(options.storage)
-    facts = Facts(store, options.study or None)
-    place, folder = (open_storage(options.out), ".") if options.out else (store.storage, folder_of(facts.name))
-    page = write(build(facts, num_excerpts=options.excerpts), place, folder, own=not options.out)
-    print(f"Report: {page} ({time.monotonic() - begun:.1f} s)")
-    return place, folder
+    return exit_code(run, terminal(), stopped="The same command begins anew.")
 
 
 if __name__ == "__main__":

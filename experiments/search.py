@@ -1,8 +1,8 @@
-"""Which learning rate, schedule, weight decay, dropout and batch size do the ablation's arms want?
+"""Which learning rate, schedule, weight decay, dropout and batch size are best for the ablation's arms?
 
-Optuna asks for values; each trial is the last stage of an arm, and separators are those of the ablation. With
-`--arms reference` the winner is a small file that the ablation takes for all of its arms; without, each arm is searched
-for, with equal budgets, and takes its own.
+Optuna asks for values. Each trial trains the last stage of an arm with them; the separators are the ablation's own.
+The winner is a small file. With `--arms reference`, the ablation uses its values for all arms. Without, each arm is
+searched with the same budget and gets its own values.
 
     python experiments/search.py --storage results/demo --arms reference --budget 20
     python experiments/ablation.py --storage results/demo --hyperparameters results/demo/searches/rates-demo-winner.json

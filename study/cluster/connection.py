@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import tempfile
+import threading
 import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -70,6 +72,9 @@ def connected(execution: Execution, num_cpus: int | None = None) -> Iterator[str
                 logging_level=logging.ERROR,
             )
         stack.callback(ray.shutdown)
+        if threading.current_thread() is threading.main_thread():
+            # Ray's own handler would end the command without a word.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         yield scratch
 
 

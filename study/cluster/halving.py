@@ -11,8 +11,10 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Halving:
-    """A stage reaches the next of `grace_epochs` times 1, `factor`, `factor` squared ... epochs if it is better by then
-    than all but the best 1/`factor` of those before it."""
+    """When stages are judged: after `grace_epochs`, then `factor` times as many epochs each time.
+
+    A stage goes on if it is then better than all but the best 1/`factor` of the trials before it.
+    """
 
     grace_epochs: int
     factor: int = 3

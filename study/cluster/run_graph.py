@@ -1,7 +1,5 @@
 """One run over a graph of stages: connect to the cluster, train what is not done, disconnect."""
 
-import signal
-import threading
 import uuid
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -34,9 +32,6 @@ def run_graph(
     ValueError for a stage that the cluster can never hold. `purpose` is recorded beside every attempt.
     """
     with connection.connected(execution) as scratch:
-        if threading.current_thread() is threading.main_thread():
-            # Ray's own handler would end the command without a word.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
         limit = partial(connection.limit, execution)
         connection.check_fits([*graph, *expected], execution, limit())
         searcher = StageSearcher(

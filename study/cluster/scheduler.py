@@ -156,9 +156,10 @@ class StageSearcher(Searcher):
         return all(parent in before or states[parent].state == "done" for parent in parents)
 
     def _batch(self, ready: list[Stage]) -> list[Stage]:
-        """The first ready stage, and others that run after it in the same processes, its descendants first. A list is a
-        slot's share of all that is left, but one stage stays back for every other slot, so that no slot idles while
-        another one holds work.
+        """The first ready stage, and others that run after it in the same processes, its descendants first.
+
+        A list is a slot's share of all that is left, but one stage stays back for every other slot, so that no slot
+        idles while another one holds work.
         """
         batch, need = [ready[0]], self._execution.resources_of(ready[0].kind.name)
         waiting = [stage for stage in self._waiting() if self._execution.resources_of(stage.kind.name) == need]

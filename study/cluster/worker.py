@@ -42,9 +42,11 @@ REPORT_EVERY_S = 8.0
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a group of workers gets; each process has `resources`. `stages` (`num_stages` of them) are pickled, so that
-    Tune's process need not import their classes; so are `rules`, by the identities of the stages that may be stopped
-    early. `command` identifies the command that asked: a failure is final for it alone.
+    """What a group of workers gets; each process has `resources`.
+
+    `stages` (`num_stages` of them) are pickled, so that Tune's process need not import their classes. So are `rules`,
+    by the identities of the stages that may be stopped early. `command` identifies the command that asked: a failure is
+    final for it alone.
     """
 
     stages: bytes

@@ -1,1 +1,1 @@
-"""The command line: options, what they resolve to, the plan, and what the terminal shows."""
+"""Commands: their options, what these resolve to, the plan, and what the terminal shows."""

@@ -1,4 +1,4 @@
-"""The progress of a study as people watch it: live on a terminal, plain lines in a log."""
+"""The progress of a study on the screen: live on a terminal, plain lines in a log."""
 
 import os
 import threading
@@ -20,7 +20,7 @@ PLAIN_COLUMNS = 100
 
 
 def terminal() -> Console:
-    """The standard output; where it is no terminal and says no width, with room for a table."""
+    """The standard output. If it is no terminal and $COLUMNS is not set, it is wide enough for a table."""
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PLAIN_COLUMNS
@@ -28,7 +28,7 @@ def terminal() -> Console:
 
 
 @contextmanager
-def shown(progress: Progress, console: Console) -> Iterator[None]:
+def showing(progress: Progress, console: Console) -> Iterator[None]:
     """Shows the progress until the block ends."""
     if console.is_terminal:
         with Live(get_renderable=lambda: render(progress), console=console, refresh_per_second=2, transient=True):
@@ -36,7 +36,13 @@ def shown(progress: Progress, console: Console) -> Iterator[None]:
         return
     progress.listeners.append(lambda entry: _say(console, line(entry)))
     stop = threading.Event()
-    thread = threading.Thread(target=_tell, args=(progress, console, stop), daemon=True)
+
+    def print_running() -> None:
+        while not stop.wait(PLAIN_EVERY_S):
+            running = "; ".join(describe(entry) for entry in progress.of_state("running"))
+            _say(console, "   ".join(filter(None, (counts(progress), progress.notice, running))))
+
+    thread = threading.Thread(target=print_running, daemon=True)
     thread.start()
     try:
         yield
@@ -45,19 +51,13 @@ def shown(progress: Progress, console: Console) -> Iterator[None]:
         thread.join()
 
 
-def _tell(progress: Progress, console: Console, stop: threading.Event) -> None:
-    while not stop.wait(PLAIN_EVERY_S):
-        running = "; ".join(describe(entry) for entry in progress.of_state("running"))
-        _say(console, "   ".join(filter(None, (counts(progress), progress.notice, running))))
-
-
 def _say(console: Console, text: str) -> None:
-    """One line, however long; brackets in it, an error's for example, are no markup."""
+    """Prints one line, however long. Brackets in it, such as those of an error, are not markup."""
     console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def render(progress: Progress) -> Group:
-    """Running stages with bars, then the counts."""
+    """Errors of failed stages, running stages with bars, the counts."""
     table = Table.grid(padding=(0, 1))
     for entry in progress.of_state("running"):
         done, total = entry.latest.get("step", 0), entry.latest.get("num_steps") or 1
@@ -69,7 +69,7 @@ def render(progress: Progress) -> Group:
 
 
 def line(entry: StageProgress) -> str:
-    """One event as a line of a log."""
+    """The start or the end of a stage, as a line of a log."""
     clock = time.strftime("%H:%M:%S")
     if entry.state == "running":
         return f"{clock} started  {entry.stage.label}"
@@ -87,14 +87,17 @@ def _numbers(entry: StageProgress) -> str:
     return step + (f"  {latest['metric']} {latest['value']:.4g}" if "metric" in latest else "")
 
 
-def corpora_progress(console: Console) -> Callable[[str, int, int], None]:
-    """Tells how far generated corpora are (kind, done, total): on a terminal as it goes, elsewhere when one is done."""
-    told: dict[str, int] = {}
+def generation_progress(console: Console) -> Callable[[str, int, int], None]:
+    """A function of (kind of corpus, tracks done, all tracks) that prints how far its generation is.
+
+    On a terminal it prints every tenth, elsewhere only the end.
+    """
+    printed: dict[str, int] = {}
 
     def report(kind: str, done: int, total: int) -> None:
         tenth = 10 * done // total
-        if told.get(kind) != tenth and (console.is_terminal or done == total):
-            told[kind] = tenth
+        if printed.get(kind) != tenth and (console.is_terminal or done == total):
+            printed[kind] = tenth
             end = "\r" if done < total else "\n"
             console.print(f"Generated {kind} corpus: {done}/{total} tracks", end=end, highlight=False)
 
@@ -102,7 +105,7 @@ def corpora_progress(console: Console) -> Callable[[str, int, int], None]:
 
 
 class Bar:
-    """How far something is that has a known number of parts: a bar on a terminal, a line for every tenth elsewhere."""
+    """Progress of a task with a known number of parts: a bar on a terminal, elsewhere a line for every tenth."""
 
     def __init__(self, title: str, console: Console) -> None:
         self._title, self._console, self._tenth = title, console, -1

@@ -1,4 +1,4 @@
-"""The options of an experiment's command line, and what they say about places and resources."""
+"""The options of an experiment's command line, and the places and resources that they describe."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,43 +11,44 @@ from study.kinds.arithmetic import Arithmetic
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutionOptions:
-    """Where and how stages are trained, whatever they are for."""
+    """Where and how stages are trained, for a study or for a search."""
 
     preset: str = "demo"
-    """Sizes, schedules and corpora by name."""
+    """Name of the sizes, schedules and corpora to use."""
     storage: str = ""
     """Folder or URI of the store. Default: $STUDY_STORAGE, else ~/studies/<study>."""
     plan: bool = False
-    """Print what would run, then stop. What stages are known by is made first: corpora, weights."""
+    """Print what would run, then stop. Missing corpora and weights are made first: stages depend on them."""
     separation_corpus: str | None = None
-    """Folder of a separation corpus or, with a cache, its address. Default: generated."""
+    """Folder of a separation corpus or, with --corpus-cache, its address. Default: a generated corpus."""
     tagging_corpus: str | None = None
-    """Folder or address of a tagging corpus. Default: generated."""
+    """Folder or address of a tagging corpus. Default: a generated corpus."""
     genre_corpus: str | None = None
-    """Folder or address of a genre corpus. Default: generated."""
+    """Folder or address of a genre corpus. Default: a generated corpus."""
     corpus_cache: str = ""
-    """Folder on every machine's own disk, such as '$TMPDIR/corpora', to which given corpora are copied once: from
-    s3://..., or a slow mount."""
+    """Folder on each machine's own disk, such as '$TMPDIR/corpora'.
+    Given corpora are copied there once, for example from s3://... or from a slow mount."""
     imagenet_weights: str = ""
-    """File of a vision transformer's weights (.npz or .safetensors). Default: fetched from the hub that timm uses."""
+    """File with a vision transformer's weights (.npz or .safetensors).
+    Default: downloaded from the hub that timm uses."""
     verify: bool = False
-    """Read every corpus whole and compare it with its checksum first."""
+    """First read every corpus whole and compare it with its checksum."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """Arithmetic of the networks; auto: bf16 where the CPU or the GPU computes in it. Part of a stage's identity."""
+    """Arithmetic of the networks. auto: bf16 if the CPU or the GPU supports it. Part of a stage's identity."""
     workers: int = 1
-    """Workers that train one stage together."""
+    """Number of workers that train one stage together."""
     cpus_per_worker: int = 1
-    """CPUs, and so threads, of each worker."""
+    """CPUs of each worker, and so its threads."""
     gpus_per_worker: float = 0.0
-    """GPUs of each worker; a fraction lets stages share one."""
+    """GPUs of each worker. With a fraction, stages share a GPU."""
     max_cpus: int | None = None
-    """CPUs that the cluster can grow to. Default: what it has."""
+    """CPUs that the cluster can grow to. Default: what it has now."""
     max_gpus: int | None = None
-    """GPUs that the cluster can grow to. Default: what it has."""
+    """GPUs that the cluster can grow to. Default: what it has now."""
     checkpoint_every_s: float = 60.0
-    """Seconds between the loop states from which a killed stage goes on."""
+    """Seconds between saved loop states. A killed stage goes on from the last one."""
     stages_per_trial: int = 16
-    """At most so many stages run one after the other in the same processes, which saves their start."""
+    """Largest number of stages that run one after another in the same processes. This saves starting processes."""
 
     def __post_init__(self) -> None:
         if not self.checkpoint_every_s >= 0:
@@ -59,11 +60,11 @@ class ExecutionOptions:
 
     @property
     def given_corpora(self) -> dict[str, str | None]:
-        """Folders by kind; None where the corpus is to be generated."""
+        """Kind -> folder or address; None: the corpus is to be generated."""
         return {"separation": self.separation_corpus, "tagging": self.tagging_corpus, "genre": self.genre_corpus}
 
     def execution(self, storage: str, corpora: Mapping[str, str]) -> Execution:
-        """What these options say about places and resources; `corpora` maps content digests to folders."""
+        """The places and resources of these options; `corpora`: content digest -> folder or address."""
         resources = Resources(
             num_workers=self.workers, cpus_per_worker=self.cpus_per_worker, gpus_per_worker=self.gpus_per_worker
         )
@@ -79,7 +80,7 @@ class ExecutionOptions:
         )
 
     def arithmetic(self) -> Arithmetic:
-        """The arithmetic that is asked for or, for "auto", the one that this machine is quick at."""
+        """The arithmetic of these options; "auto" becomes what is fast on this machine."""
         uses_gpu = self.gpus_per_worker > 0
         precision = self.precision
         if precision == "auto":
@@ -89,15 +90,15 @@ class ExecutionOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ExecutionOptions):
-    """Where and how a study runs. Running the same command again does what is missing and nothing else."""
+    """Where and how a study runs. The same command, run again, trains what is missing and nothing else."""
 
     seeds: int | None = None
-    """Number of seeds, 0 to n-1. Default: the experiment's own."""
+    """Number of seeds: n gives the seeds 0 to n-1. Default: the experiment's seeds."""
     hyperparameters: str = ""
-    """File of a search's winner: its values for the last stage of all arms, or of each arm its own. Default: the
-    preset's."""
+    """Winner file of a search: one set of values for the last stage of all arms, or one for each arm.
+    Default: the preset's values."""
     explain: str = ""
-    """A run, as "arm/seed0": which of its stages are done, and what changed in the others. Then stop."""
+    """A run, such as "arm/seed0". Print which of its stages are done and what changed in the others, then stop."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -106,7 +107,7 @@ class Options(ExecutionOptions):
 
 
 def corpora_folder(storage: str) -> Path:
-    """Where corpora are generated: in the store. ValueError for a bucket, which no machine can map into its memory."""
+    """Where corpora are generated: in the store. ValueError for a bucket: a machine cannot map it into its memory."""
     if "://" in storage:
         raise ValueError(f"--storage {storage} is no folder: give the corpora's folders with --<kind>-corpus")
     return Path(storage) / "corpora"

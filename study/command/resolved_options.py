@@ -1,4 +1,4 @@
-"""The setting of trials: what options and a preset resolve to before anything is trained."""
+"""What a command's options resolve to, before anything is trained: a store, corpora, a recipe, places and resources."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,18 +9,17 @@ from rich.console import Console
 
 from components.corpora.generated.config import Kind
 from study.cluster.execution import Execution, default_storage
-from study.command.display import corpora_progress
+from study.command.display import generation_progress
 from study.command.options import ExecutionOptions, corpora_folder
 from study.command.preset import Preset
 from study.corpora.corpora import Corpora, open_corpora
-from study.design.recipe import Recipe
 from study.design.trial import Trial
 from study.kinds.weights import add_weights, check_place, weights_to_plan_with
 from study.store.store import Store
 
 
-class Resolved:
-    """The store at hand, corpora opened, the recipe complete: all that trials need to unfold and to be trained.
+class ResolvedOptions:
+    """The store, the opened corpora and the complete recipe: all that these trials need to become stages and to train.
 
     Raises:
         ValueError: a corpus or weights that do not fit.
@@ -30,39 +29,30 @@ class Resolved:
     def __init__(
         self, trials: Sequence[Trial], name: str, preset: Preset, options: ExecutionOptions, console: Console
     ) -> None:
-        self._trials, self._preset, self._options, self._console = trials, preset, options, console
-        check_place(options.imagenet_weights, wanted=bool(self._from_imagenet))
+        from_imagenet = {trial.backend for trial in trials if trial.weights == "imagenet"}
+        check_place(options.imagenet_weights, wanted=bool(from_imagenet))
         self.store = Store(options.storage or default_storage(name))
         self.store.check_writable()
-        self.corpora = self._open_corpora()
+        self.corpora = self._open_corpora(trials, preset, options, console)
         self.execution: Execution = options.execution(self.store.location, self.corpora.places)
-        self.recipe = self._resolved(preset.recipe)
+        self.recipe = replace(preset.recipe, arithmetic=options.arithmetic())
+        if from_imagenet:
+            backends = [entry.network for name, entry in preset.recipe.backends.items() if name in from_imagenet]
+            say = partial(console.print, highlight=False, soft_wrap=True)
+            add = partial(weights_to_plan_with, say=say) if options.plan else add_weights
+            self.recipe = replace(self.recipe, weights=add(self.store, options.imagenet_weights, backends))
 
-    @property
-    def _from_imagenet(self) -> set[str | None]:
-        """The backends that start from ImageNet weights."""
-        return {trial.backend for trial in self._trials if trial.weights == "imagenet"}
-
-    def _resolved(self, recipe: Recipe) -> Recipe:
-        """The recipe with the arithmetic that is asked for, and the weights that the trials start from."""
-        recipe = replace(recipe, arithmetic=self._options.arithmetic())
-        names = self._from_imagenet
-        if not names:
-            return recipe
-        backends = [entry.network for name, entry in recipe.backends.items() if name in names]
-        place, say = self._options.imagenet_weights, partial(self._console.print, highlight=False, soft_wrap=True)
-        add = partial(weights_to_plan_with, say=say) if self._options.plan else add_weights
-        return replace(recipe, weights=add(self.store, place, backends))
-
-    def _open_corpora(self) -> Corpora:
-        tasks: list[Kind] = [trial.task for trial in self._trials]
-        needs_separation = any(trial.source not in (None, "none") for trial in self._trials)
+    def _open_corpora(
+        self, trials: Sequence[Trial], preset: Preset, options: ExecutionOptions, console: Console
+    ) -> Corpora:
+        tasks: list[Kind] = [trial.task for trial in trials]
+        needs_separation = any(trial.source not in (None, "none") for trial in trials)
         kinds: list[Kind] = [*(["separation"] if needs_separation else []), *dict.fromkeys(tasks)]
-        given, generated = self._options.given_corpora, self._preset.generated
+        given = options.given_corpora
         folder = corpora_folder(self.store.location) if any(given[kind] is None for kind in kinds) else Path()
-        told, cache = corpora_progress(self._console), self._options.corpus_cache
-        corpora = open_corpora(kinds, given, generated, folder, told, cache=cache)
-        if self._options.verify:
+        report, cache = generation_progress(console), options.corpus_cache
+        corpora = open_corpora(kinds, given, preset.generated, folder, report, cache=cache)
+        if options.verify:
             for corpus in corpora.by_kind.values():
                 corpus.verify()
         return corpora

@@ -1,7 +1,7 @@
 """The command behind a search: from options to a winner, its file, the records and a page."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,11 +13,11 @@ import tyro
 from rich.console import Console
 
 from study.command import plan
-from study.command.display import shown, terminal
-from study.command.preset import Preset, preset_of, startable
-from study.command.resolved import Resolved
+from study.command.display import showing, terminal
+from study.command.exit_code import EXIT_FAILED, exit_code
+from study.command.preset import Preset, preset_of, with_available_weights
+from study.command.resolved_options import ResolvedOptions
 from study.command.search_options import SearchOptions
-from study.command.study import EXIT_FAILED, exit_code
 from study.design.arms import Arm
 from study.design.hyperparameters import Hyperparameters, last_training
 from study.design.metrics import METRICS
@@ -28,7 +28,7 @@ from study.search.budget import Budget
 from study.search.method import DURATION, Method
 from study.search.space import Space
 from study.search.summary import headline, outcome_lines, trial_lines
-from study.search.winners import to_text
+from study.search.winner_file import winner_file_text
 from study.stages.graph import StageGraph
 from study.stages.identity import canonical
 from study.stages.progress import Progress
@@ -41,9 +41,9 @@ FOLDER = "searches"
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """Which arms to search for, each in the same space with the same budget.
+    """The arms to search for, each in the same space with the same budget.
 
-    ValueError for a hyperparameter of a part that an arm has not.
+    ValueError for a hyperparameter of a part that an arm does not have.
     """
 
     name: str
@@ -72,10 +72,10 @@ def main(search: Search, presets: Mapping[str, Preset], description: str | None)
 
 
 class SearchCommand:
-    """A search with its options resolved; `stack` holds what is to be given back at the end.
+    """A search with its options resolved; `stack` releases its lock at the end.
 
     Raises:
-        ValueError: options, a space or a storage that do not fit; another command that searches here.
+        ValueError: options, a space or a storage that do not fit, or another command runs this search.
         OSError: the storage is not writable, or a corpus is not there.
     """
 
@@ -85,111 +85,123 @@ class SearchCommand:
         self.options, self.console, self.space = options, console, search.space
         self.name = options.name or f"{search.name}-{options.preset}"
         preset = preset_of(presets, options)
-        arms = _chosen_arms(search.arms, options.arms)
-        drawn = startable(Study(name=self.name, arms=arms, seeds=[options.seed]), preset, options, self._say)
-        self.resolved = Resolved([arm.trial for arm in drawn.arms], self.name, preset, options, console)
+        known = {arm.name: arm for arm in search.arms}
+        for name in options.arms:
+            if name not in known:
+                raise ValueError(f"--arms {name!r} does not exist; there are: {', '.join(known)}")
+        chosen = [arm for arm in search.arms if not options.arms or arm.name in options.arms]
+        arms = with_available_weights(
+            Study(name=self.name, arms=chosen, seeds=[options.seed]), preset, options, self._say
+        ).arms
+        self.resolved = ResolvedOptions([arm.trial for arm in arms], self.name, preset, options, console)
         self.store, self.execution = self.resolved.store, self.resolved.execution
         self.progress = Progress()
         lock = self.store.storage.local_path(f"{FOLDER}/{slug(self.name)}.lock")
         if lock is not None:
-            busy = f"another command is at the search {self.name!r}: wait for it, or give a --name"
+            busy = f"another command runs the search {self.name!r}: wait for it, or give a --name"
             stack.enter_context(locked(lock, busy=busy))
-        database = self.store.storage.local_path(f"{FOLDER}/{slug(self.name)}.db")
-        if options.plan and database is not None and not options.optuna_storage and not database.exists():
-            self._storage = optuna.storages.InMemoryStorage()
-        else:
-            self._storage = _optuna_storage(options.optuna_storage, database)
-        self.searches = [self._search_of(arm) for arm in drawn.arms]
+        self._optuna_storage = self._open_optuna_storage()
+        self.searches = [self._arm_search(arm) for arm in arms]
 
-    def _storage_of(self, name: str) -> optuna.storages.BaseStorage:
-        """Optuna's storage; for the plan of a search that is not there yet, one that is forgotten again."""
-        is_there = name in optuna.get_all_study_names(self._storage)
-        return self._storage if is_there or not self.options.plan else optuna.storages.InMemoryStorage()
+    def _open_optuna_storage(self) -> optuna.storages.BaseStorage:
+        """ValueError for an address that Optuna cannot open, or if there is no address and no folder either."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        address = self.options.optuna_storage
+        file = self.store.storage.local_path(f"{FOLDER}/{slug(self.name)}.db")
+        if not address and file is None:
+            raise ValueError("the storage is no folder: say with --optuna-storage where Optuna keeps the search")
+        if self.options.plan and not address and file is not None and not file.exists():
+            # A plan leaves nothing behind.
+            return optuna.storages.InMemoryStorage()
+        try:
+            return optuna.storages.get_storage(address or f"sqlite:///{file}")
+        except Exception as error:  # whatever databases and their drivers raise
+            raise ValueError(f"--optuna-storage {address} cannot be opened: {error}") from error
 
-    def _search_of(self, arm: Arm) -> ArmSearch:
+    def _arm_search(self, arm: Arm) -> ArmSearch:
+        options, corpora = self.options, self.resolved.corpora
         num_epochs = last_training(self.resolved.recipe, arm.trial).num_epochs
-        name = f"{self.name} {arm.name}"
         method = Method(
-            sampler=self.options.sampler,
+            sampler=options.sampler,
             objectives=self._objectives(arm),
-            seed=self.options.seed,
-            width=self.options.parallel,
-            halving=self.options.halving(num_epochs),
+            seed=options.seed,
+            parallel=options.parallel,
+            halving=options.halving(num_epochs),
             num_epochs=num_epochs,
         )
-        if self.options.sampler == "exhaustive" and self.space.size is None:
-            raise ValueError(
-                "--sampler exhaustive takes every combination; a space with a Real range has no end of them"
-            )
-        recipe = search_recipe(self.resolved.recipe, arm, self.options.grace(num_epochs))
-        stage = partial(stage_of, arm=arm, recipe=recipe, corpora=self.resolved.corpora, seed=self.options.seed)
-        self._check(stage)
+        if options.sampler == "exhaustive" and self.space.size is None:
+            raise ValueError("--sampler exhaustive takes every combination; a Real range has infinitely many")
+        name = f"{self.name} {arm.name}"
+        # A plan of a new search leaves nothing in Optuna's storage.
+        is_new = options.plan and name not in optuna.get_all_study_names(self._optuna_storage)
+        recipe = search_recipe(self.resolved.recipe, arm, options.grace(num_epochs))
+        make_stage = partial(stage_of, arm=arm, recipe=recipe, corpora=corpora, seed=options.seed)
+        # Stages with the preset's values and with every batch size at an end of its range must be trainable.
+        sizes = self.space.ranges["batch_size"].ends if "batch_size" in self.space.ranges else ()
+        for values in (Hyperparameters(), *(Hyperparameters(batch_size=int(size)) for size in sizes)):
+            plan.check(StageGraph([make_stage(values)]), self.store, replace(self.execution, corpora=corpora.folders))
         return ArmSearch(
             arm=arm,
             name=name,
-            storage=self._storage_of(name),
+            storage=optuna.storages.InMemoryStorage() if is_new else self._optuna_storage,
             space=self.space,
             method=method,
-            budget=Budget.parsed(self.options.budget),
+            budget=Budget.parsed(options.budget),
             recipe=recipe,
-            corpora=self.resolved.corpora,
+            corpora=corpora,
             store=self.store,
-            described=self._described(arm, method, stage(Hyperparameters())),
+            settings=self._settings(arm, method, make_stage(Hyperparameters())),
             progress=self.progress,
         )
 
-    def _described(self, arm: Arm, method: Method, unchanged: Stage) -> dict[str, Any]:
-        """What must stay the same when a search goes on."""
+    def _settings(self, arm: Arm, method: Method, stage: Stage) -> dict[str, Any]:
+        """What must stay the same when a search goes on; `stage`: one with the preset's values."""
+        kinds = [arm.trial.task, *(["separation"] if arm.trial.source not in (None, "none") else [])]
         return {
             "preset": self.options.preset,
             "factors": arm.trial.factors,
-            "corpora": {kind: self.resolved.corpora.of(kind).digest for kind in _kinds(arm)},
+            "corpora": {kind: self.resolved.corpora.of(kind).digest for kind in kinds},
             "space": canonical(dict(self.space.ranges)),
             "objectives": dict(method.objectives),
             "sampler": method.sampler,
             "seed": method.seed,
-            "parallel": method.width,
+            "parallel": method.parallel,
             "halving": canonical(method.halving) if method.halving else None,
-            # Whatever else decides what is trained.
-            "stage": unchanged.identity,
+            # Everything else that decides what is trained.
+            "stage": stage.identity,
         }
 
     def _objectives(self, arm: Arm) -> dict[str, bool]:
-        """Metric -> whether it is to be large; ValueError for one that the arm's task does not have."""
+        """Objective -> whether larger is better; ValueError for one that the arm's task does not have."""
         known = METRICS[arm.trial.task]
         for name in self.options.objectives:
             if name not in (*known, DURATION):
-                raise ValueError(f"--objectives {name!r} is none of {arm.trial.task}'s: {', '.join(known)}, {DURATION}")
+                allowed = ", ".join((*known, DURATION))
+                raise ValueError(f"--objectives {name!r} does not exist for {arm.trial.task}; there are: {allowed}")
         return {name: name != DURATION for name in self.options.objectives or [next(iter(known))]}
 
-    def _check(self, stage: Callable[[Hyperparameters], Stage]) -> None:
-        """ValueError for what cannot be trained on its corpus, with the preset's values or the ends of batch sizes."""
-        sizes = self.space.ranges["batch_size"].ends if "batch_size" in self.space.ranges else ()
-        execution = replace(self.execution, corpora=self.resolved.corpora.folders)
-        for values in (Hyperparameters(), *(Hyperparameters(batch_size=int(size)) for size in sizes)):
-            plan.check(StageGraph([stage(values)]), self.store, execution)
-
     def print_plan(self) -> None:
-        """Arms, space and budget."""
+        """Prints the arms, the budget and the space."""
         for search in self.searches:
             self._say(headline(search))
-        for name, among in self.space.ranges.items():
-            self._say(f"  {name}: {among}")
+        for name, values in self.space.ranges.items():
+            self._say(f"  {name}: {values}")
 
     def run(self) -> int:
-        """Asks and trains until the budget is spent, tests the winner, writes the records, the file and the page.
+        """Searches until the budget is spent, tests the winner, writes the records, the winner file and the page.
 
-        ValueError for a budget that is smaller than what is told already.
+        ValueError for a budget of fewer trials than have ended already.
         """
         for search in self.searches:
             search.check_budget()
         for search in self.searches:
             self._say(headline(search))
         self._say(f"storage {self.store.storage.name}   logs {self.store.storage.name}/logs")
-        self.progress.listeners.append(lambda entry: self._record())
+        self.progress.listeners.append(lambda entry: self._write_records())
         graph = StageGraph()
-        if self._is_something_to_train(graph):
-            # Ray takes seconds to import: whoever has nothing to train need not wait for it.
+        if self._ask_for_first(graph):
+            # Ray takes seconds to import: a command that trains nothing does not wait for it.
             from study.cluster.run_graph import run_graph
 
             run_graph(
@@ -197,7 +209,7 @@ class SearchCommand:
                 store=self.store,
                 execution=self.execution,
                 progress=self.progress,
-                watched=shown(self.progress, self.console),
+                watched=showing(self.progress, self.console),
                 feed=self,
                 expected=[search.stage_of(Hyperparameters()) for search in self.searches],
                 purpose="search",
@@ -205,28 +217,30 @@ class SearchCommand:
         else:
             self._say("Nothing to train: the budget is spent.")
         Records(self.store).rebuild()
-        self._record()
+        self._write_records()
         self._print_outcome()
-        self._write_winners()
-        self._publish()
+        self._write_winner_file()
+        from study.report.final_page import publish_searches
+
+        self._say(f"Page: {publish_searches(self.store, self.name, [search.name for search in self.searches])}")
         failed = any(search.ask_tell.best() is None or not search.tested(self.store) for search in self.searches)
         return EXIT_FAILED if failed else 0
 
     def more(self) -> list[Stage]:
-        """A feed of all arms' stages; says what was told to Optuna on the way."""
+        """A feed of the stages of all arms; prints how trials ended."""
         new: list[Stage] = []
         for search in self.searches:
-            num_told = len(search.ask_tell.ended)
+            num_ended = len(search.ask_tell.ended)
             new += search.more()
-            for line in trial_lines(search, search.ask_tell.ended[num_told:]):
+            for line in trial_lines(search, search.ask_tell.ended[num_ended:]):
                 self._say(line)
         return new
 
     def rule_of(self, identity: str) -> Rule | None:
         return next(filter(None, (search.rule_of(identity) for search in self.searches)), None)
 
-    def _is_something_to_train(self, graph: StageGraph) -> bool:
-        """Asks until a stage is asked for that is not done; all of them join the graph."""
+    def _ask_for_first(self, graph: StageGraph) -> bool:
+        """Fills the graph until it has a stage to train; returns whether there is one."""
         while new := self.more():
             graph.add(new)
             done = self.store.done_identities(graph.identities)
@@ -235,7 +249,7 @@ class SearchCommand:
                 return True
         return False
 
-    def _record(self) -> None:
+    def _write_records(self) -> None:
         records = Records(self.store)
         for search in self.searches:
             records.write_search(search.description(), search.rows())
@@ -248,11 +262,11 @@ class SearchCommand:
         for entry in self.progress.of_state("failed"):
             self._say(f"failed: {entry.stage.label}: {entry.error}")
 
-    def _write_winners(self) -> None:
+    def _write_winner_file(self) -> None:
         entries = {search.arm.name: entry for search in self.searches if (entry := search.entry()) is not None}
         if not entries:
             return
-        data = to_text(entries, searched=[search.arm.name for search in self.searches]).encode()
+        data = winner_file_text(entries, searched=[search.arm.name for search in self.searches]).encode()
         path = f"{FOLDER}/{slug(self.name)}-winner.json"
         self.store.storage.write(path, data)
         place = self.store.storage.name_of(path)
@@ -264,35 +278,6 @@ class SearchCommand:
         where = f"--preset {self.options.preset} --storage {self.store.storage.name}"
         self._say(f"Try:  python experiments/ablation.py {where} --hyperparameters {place}")
 
-    def _publish(self) -> None:
-        from study.report.final_page import publish_searches
-
-        self._say(f"Page: {publish_searches(self.store, self.name, [search.name for search in self.searches])}")
-
     def _say(self, text: str) -> None:
+        """Prints one line, however long. Brackets in it are not markup."""
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)
-
-
-def _kinds(arm: Arm) -> list[str]:
-    """The corpora that an arm's stages are trained on."""
-    return [arm.trial.task, *(["separation"] if arm.trial.source not in (None, "none") else [])]
-
-
-def _chosen_arms(arms: Sequence[Arm], names: Sequence[str]) -> list[Arm]:
-    known = {arm.name: arm for arm in arms}
-    for name in names:
-        if name not in known:
-            raise ValueError(f"--arms {name!r} does not exist; there are: {', '.join(known)}")
-    return [arm for arm in arms if not names or arm.name in names]
-
-
-def _optuna_storage(address: str, default: Path | None) -> optuna.storages.BaseStorage:
-    """Optuna's storage; ValueError for an address that it cannot open, or none where there is no default."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    if not address and default is None:
-        raise ValueError("the storage is no folder: say with --optuna-storage where Optuna keeps the search")
-    try:
-        return optuna.storages.get_storage(address or f"sqlite:///{default}")
-    except Exception as error:  # whatever databases and their drivers raise
-        raise ValueError(f"--optuna-storage {address} cannot be opened: {error}") from error

@@ -10,32 +10,35 @@ from study.search.method import SamplerName
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions(ExecutionOptions):
-    """Where and how a search runs. Running the same command again goes on with it; a larger budget makes it longer."""
+    """Where and how a search runs. The same command, run again, goes on with it. A larger budget makes it longer."""
 
     budget: str = "20"
-    """For each arm: trials (30), seconds of their training (3600s), or until Optuna's terminator (terminator)."""
+    """Budget of each arm: a number of trials (30), seconds of training (3600s),
+    or until Optuna's terminator ends the search (terminator)."""
     sampler: SamplerName = "tpe"
-    """Who asks for values; exhaustive takes every combination of a space of choices."""
+    """How values are drawn. exhaustive: every combination, in a space of choices."""
     objectives: tuple[str, ...] = ()
-    """Metrics of the validation split to maximise, and duration_s to minimise. Default: the task's first metric."""
+    """Metrics of the validation split, which are maximised, and duration_s, which is minimised.
+    Default: the task's first metric."""
     arms: tuple[str, ...] = ()
-    """Which of the experiment's arms to search for. Default: all."""
+    """The arms of the experiment to search for. Default: all."""
     name: str = ""
-    """The search's name. Default: the experiment's."""
+    """Name of the search. Default: the experiment's name and the preset."""
     seed: int = 0
-    """Of the sampler, and of the networks that are trained."""
+    """Seed of the sampler and of the networks that are trained."""
     parallel: int = 2
-    """Trials on their way at once. Part of what the search asks for: as many as the cluster can train is quick."""
+    """Number of trials that run at once. Fastest: as many as the cluster can train.
+    Another number is another search, since later trials learn from earlier ones."""
     early_stopping: bool = True
-    """Give trials up early by successive halving."""
+    """Bad trials are stopped early, by successive halving. --no-early-stopping: all trials are trained to their end."""
     grace_epochs: int | None = None
-    """Epochs before a trial may be given up, and between validations. Default: a quarter of a stage's."""
+    """Epochs before a trial may be stopped early, and between validations. Default: a quarter of a stage's epochs."""
     reduction: int = 3
-    """One in so many trials goes on from one rung to the next."""
+    """At each rung of the halving, about one in so many trials goes on."""
     optuna_storage: str = ""
     """Where Optuna keeps the search, such as postgresql://... Default: a SQLite file in the storage."""
     output: str = ""
-    """Where the winner is written to. Default: <storage>/searches/<name>-winner.json."""
+    """File to write the winner to, as well. Default: only <storage>/searches/<name>-winner.json."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,20 +57,23 @@ class SearchOptions(ExecutionOptions):
             raise ValueError("early stopping compares a metric, not duration_s: add --no-early-stopping")
 
     def halving(self, num_epochs: int) -> Halving | None:
-        """When to give up stages of so many epochs; ValueError where none could be, or nothing to compare them with."""
+        """When to stop stages of so many epochs early; None: never.
+
+        ValueError if no stage could be stopped, or if there would be none to compare it with.
+        """
         if not self.early_stopping:
             return None
         found = Halving(grace_epochs=self.grace(num_epochs), factor=self.reduction)
         if not found.rungs(num_epochs):
             raise ValueError(
-                f"--grace-epochs is {found.grace_epochs}, and a stage has {num_epochs} epochs: none could be given up; "
-                "give less, or --no-early-stopping"
+                f"--grace-epochs is {found.grace_epochs}, and a stage has {num_epochs} epochs: none could be stopped "
+                "early; give less, or --no-early-stopping"
             )
         trials = Budget.parsed(self.budget).trials
         if trials is not None and trials <= self.parallel:
             raise ValueError(
-                f"--budget {trials} at --parallel {self.parallel}: no trial would have one before it to be compared "
-                "with; give more trials, or --no-early-stopping"
+                f"--budget {trials} at --parallel {self.parallel}: no trial could be compared with an earlier one; "
+                "give more trials, or --no-early-stopping"
             )
         return found
 

@@ -1,28 +1,25 @@
-"""The command behind an experiment: from options to a trained study, its tables and an exit code."""
+"""The command behind a study: from options to trained stages, tables, a page and an exit code."""
 
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import tyro
 from rich.console import Console
 
 from study.command import plan, summary
-from study.command.display import shown, terminal
+from study.command.display import showing, terminal
+from study.command.exit_code import EXIT_FAILED, exit_code
 from study.command.options import Options
-from study.command.preset import Preset, preset_of, startable
-from study.command.resolved import Resolved
-from study.design.study import PlannedRun, Study
+from study.command.preset import Preset, preset_of, with_available_weights
+from study.command.resolved_options import ResolvedOptions
+from study.design.study import Study
 from study.records.records import Records, Run
-from study.search.winners import read_winners
+from study.search.winner_file import read_winner_file
 from study.stages.graph import StageGraph
 from study.stages.progress import Progress, duration
-
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
 def main(
@@ -34,19 +31,19 @@ def main(
 ) -> int:
     """Runs a study from the command line; returns the exit code.
 
-    `groups` names sets of tags whose mean ROC-AUC the answer shows; `preset` is the one that is taken if none is given.
+    `groups` names sets of tags whose mean ROC-AUC the tables show; `preset` is the one used if none is given.
     """
-    named = "\n".join(f"    --preset {name}: {one.description}" for name, one in presets.items())
+    listed = "\n".join(f"    --preset {name}: {one.description}" for name, one in presets.items())
     options = tyro.cli(
         Options,
         default=Options(preset=preset),
-        description=f"{description or ''}\n\n{named}\n",
+        description=f"{description or ''}\n\n{listed}\n",
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     console = terminal()
 
     def run() -> int:
-        command = Command(study, presets, options, console)
+        command = StudyCommand(study, presets, options, console)
         if options.plan:
             command.print_plan()
             return 0
@@ -58,20 +55,8 @@ def main(
     return exit_code(run, console)
 
 
-def exit_code(run: Callable[[], int], console: Console) -> int:
-    """What `run` returns; an interruption and bad input have exit codes of their own, and no traceback."""
-    try:
-        return run()
-    except KeyboardInterrupt:
-        console.print("\nStopped. What is done stays done; the same command goes on from here.")
-        return EXIT_INTERRUPTED
-    except (ValueError, OSError) as error:
-        print(f"{Path(sys.argv[0]).name}: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_USAGE
-
-
-class Command:
-    """One study with its options resolved: corpora opened, runs unfolded, the store at hand.
+class StudyCommand:
+    """A study with its options resolved: its store, corpora, runs and graph of stages.
 
     Raises:
         ValueError: an unknown preset, or a corpus that does not fit.
@@ -81,20 +66,22 @@ class Command:
     def __init__(self, study: Study, presets: Mapping[str, Preset], options: Options, console: Console) -> None:
         preset = preset_of(presets, options)
         seeds = study.seeds if options.seeds is None else range(options.seeds)
-        self.winners = read_winners(options.hyperparameters) if options.hyperparameters else None
-        tuned = f"-tuned-{self.winners.digest[:8]}" if self.winners else ""
+        self.winner_file = read_winner_file(options.hyperparameters) if options.hyperparameters else None
+        tuned = f"-tuned-{self.winner_file.digest[:8]}" if self.winner_file else ""
         study = replace(study, name=f"{study.name}-{options.preset}{tuned}", seeds=tuple(seeds))
         self.options, self.console = options, console
-        self.study = startable(study, preset, options, self._say)
-        self.resolved = Resolved([arm.trial for arm in self.study.arms], self.study.name, preset, options, console)
+        self.study = with_available_weights(study, preset, options, self._say)
+        self.resolved = ResolvedOptions(
+            [arm.trial for arm in self.study.arms], self.study.name, preset, options, console
+        )
         self.store, self.corpora, self.execution = self.resolved.store, self.resolved.corpora, self.resolved.execution
-        values = self.winners.of_arms([arm.name for arm in self.study.arms]) if self.winners else {}
+        values = self.winner_file.values_for([arm.name for arm in self.study.arms]) if self.winner_file else {}
         self.runs = self.study.runs(self.resolved.recipe, self.corpora, values)
         self.graph = StageGraph(run.final_stage for run in self.runs)
         plan.check(self.graph, self.store, replace(self.execution, corpora=self.corpora.folders))
 
     def print_plan(self) -> None:
-        """Arms, stages and what would run."""
+        """Prints the arms, the stages and what would run."""
         from study.report.paper_numbers import SPREADS
 
         plan.print_plan(self.study, self.runs, self.graph, self.store, self.console)
@@ -102,38 +89,48 @@ class Command:
         self._say(plan.smallest_effect(self.study, published))
 
     def print_explanation(self, name: str) -> None:
-        """Of each stage of a run: that it is done and reused, or how it differs from the most similar one that is."""
-        for line in plan.explanation(self._run_named(name), self.store):
+        """Prints for each stage of a run that it is done, or how it differs from the most similar stage that is.
+
+        ValueError for a run that the study does not have.
+        """
+        names = {f"{run.arm.name}/seed{run.seed}": run for run in self.runs}
+        if name not in names:
+            raise ValueError(f"--explain {name!r}: there is no such run; there are: {', '.join(names)}")
+        for line in plan.explanation(names[name], self.store):
             self._say(line)
 
     def run(self, groups: Mapping[str, Sequence[str]]) -> int:
-        """Trains what is missing, writes the records, shows the answer."""
+        """Trains what is missing, writes the records and the page, prints the tables; returns the exit code."""
         groups = plan.known_groups(groups, self.corpora)
         plan.check_comparisons(self.study, groups)
         records = Records(self.store)
-        # What cannot be read afterwards is refused before anything is trained.
+        # Records that cannot be read are refused before anything is trained.
         records.read("runs")
         self._say(plan.headline(self.study, self.runs, self.graph))
         self._say(f"storage {self._place}   logs {self._place}/logs   {self.resolved.recipe.arithmetic}")
-        for line in self.winners.lines(self.options.preset, self.corpora) if self.winners else ():
+        for line in self.winner_file.lines(self.options.preset, self.corpora) if self.winner_file else ():
             self._say(line)
         records.write_study(self._description(groups))
         records.write_runs(self._run_records())
         progress = self._train(records)
         records.rebuild()
         records.write_runs(self._run_records())
-        self._print_answers(records, groups)
+        self._print_tables(records, groups)
         self._print_account(progress)
-        self._publish()
+        from study.report.final_page import publish
+
+        with self.console.status("Drawing the page"):
+            page = publish(self.store, self.study.name)
+        self._say(f"Page: {page}")
         return self._print_failures(progress)
 
     @property
     def _place(self) -> str:
-        """Where the store is, without what may be secret in it."""
+        """Where the store is, without secrets."""
         return self.store.storage.name
 
     def _say(self, text: str) -> None:
-        """One line, however long; brackets in it are no markup."""
+        """Prints one line, however long. Brackets in it are not markup."""
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def _train(self, records: Records) -> Progress:
@@ -143,7 +140,7 @@ class Command:
         if len(done) == len(self.graph):
             self._say(f"Nothing to train: {len(done)} of {len(self.graph)} stages are done.")
             return progress
-        # Ray takes seconds to import: whoever has nothing to train need not wait for it.
+        # Ray takes seconds to import: a command that trains nothing does not wait for it.
         from study.cluster.run_graph import run_graph
 
         watched = self._watched(progress, records)
@@ -152,34 +149,23 @@ class Command:
 
     @contextmanager
     def _watched(self, progress: Progress, records: Records) -> Iterator[None]:
-        """Shows the progress on the terminal and on the page until the block ends."""
-        with self._live_page(progress, records), shown(progress, self.console):
-            yield
-
-    def _live_page(self, progress: Progress, records: Records) -> AbstractContextManager[Any]:
-        """The study's page, kept up to date in the background."""
+        """Shows the progress on the screen and on the study's page until the block ends."""
         from study.report.export import page_of
         from study.report.live_page import LivePage
 
         self._say(f"page {self.store.storage.name_of(page_of(self.study.name))}")
-        return LivePage(
+        page = LivePage(
             self.store,
             self.study.name,
             progress,
             refresh=lambda: records.write_runs(self._run_records()),
             complain=self._say,
         )
+        with page, showing(progress, self.console):
+            yield
 
-    def _publish(self) -> None:
-        """The study's page with its tables and figures."""
-        from study.report.final_page import publish
-
-        with self.console.status("Drawing the page"):
-            told = publish(self.store, self.study.name)
-        self._say(f"Page: {told}")
-
-    def _print_answers(self, records: Records, groups: Mapping[str, Sequence[str]]) -> None:
-        """An answer for each task."""
+    def _print_tables(self, records: Records, groups: Mapping[str, Sequence[str]]) -> None:
+        """Prints the tables of each task, probes first, and what they can support."""
         from study.report.facts import Facts
         from study.report.study_comparisons import StudyComparisons
 
@@ -188,16 +174,17 @@ class Command:
         for task in dict.fromkeys(run.arm.trial.task for run in self.runs):
             known = groups if task == "tagging" else {}
             read = partial(summary.Summary.read, records, self._run_records(), task, known)
-            answers = [found for found in (read(probes=True), read(probes=False)) if found.arms]
-            for found in answers:
+            summaries = [found for found in (read(probes=True), read(probes=False)) if found.arms]
+            for found in summaries:
                 stars = frozenset((o.arm, o.metric) for o in starred if o.against == found.baselines.get(o.arm))
                 summary.show(replace(found, stars=stars), self.console)
-            summary.conclude(answers[-1], self.console, generated=self._any_generated())
+            summary.conclude(summaries[-1], self.console, generated=self._any_generated())
 
     def _any_generated(self) -> bool:
         return any(corpus.name.startswith("generated-") for corpus in self.corpora.by_kind.values())
 
     def _print_account(self, progress: Progress) -> None:
+        """Prints how much was trained, and how to query the results."""
         executed = [entry for entry in progress.of_state("done") if not entry.cached]
         self._say(
             f"\n{len(executed)} stages trained by this command, {len(self.graph)} unique in the study, "
@@ -210,6 +197,7 @@ class Command:
         self._say(f'Try:  python experiments/query.py --storage {self._place} "{sql}"')
 
     def _print_failures(self, progress: Progress) -> int:
+        """Prints failed and skipped stages and missing runs; returns the exit code."""
         states = progress.stages
         missing = [run for run in self.runs if states[run.final_stage.identity].state != "done"]
         for entry in (*progress.of_state("failed"), *progress.of_state("skipped")):
@@ -218,12 +206,6 @@ class Command:
             names = ", ".join(f"{run.arm.name} (seed {run.seed})" for run in missing)
             self._say(f"{len(missing)} of {len(self.runs)} runs are missing: {names}")
         return EXIT_FAILED if missing else 0
-
-    def _run_named(self, name: str) -> PlannedRun:
-        names = {f"{run.arm.name}/seed{run.seed}": run for run in self.runs}
-        if name not in names:
-            raise ValueError(f"--explain {name!r}: there is no such run; there are: {', '.join(names)}")
-        return names[name]
 
     def _run_records(self) -> list[Run]:
         return [
@@ -239,7 +221,7 @@ class Command:
         ]
 
     def _description(self, groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-        """What the study is, for whoever reports on it later."""
+        """What the study is, for its report."""
         corpora = {
             kind: {"name": corpus.name, "digest": corpus.digest, "place": self.corpora.place_of(kind)}
             | {name: getattr(corpus.manifest, name) for name in ("counts", "excluded", "rejects")}
@@ -253,5 +235,5 @@ class Command:
             "comparisons": self.study.comparisons,
             "groups": {name: list(tags) for name, tags in groups.items()},
             "corpora": corpora,
-            "hyperparameters": self.winners.content if self.winners else {},
+            "hyperparameters": self.winner_file.content if self.winner_file else {},
         }

@@ -1,6 +1,6 @@
-"""The answer on the terminal: what the arms scored, against the bare backend, and what so many seeds can support."""
+"""The summary on the terminal: what the arms scored, against their baseline, and what so many seeds can support."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +21,17 @@ ByArm = Mapping[str, Values]
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What was measured: metric -> arm -> seed -> value; tag groups and separators likewise.
+    """What was measured for a task.
 
     Attributes:
         probes: whether these are the linear probes of a study, or all its other runs.
-        arms: the factors of each arm, in the order of the study.
-        stars: (arm, metric or group) whose planned comparison with its baseline is significant.
+        arms: arm -> its factors, in the order of the study.
         finals: arm -> seed -> the final stage of a run that is done; seeds that share one count once.
         states: arm -> seed -> "done", "failed" or "pending".
+        metrics: metric -> arm -> seed -> value.
+        groups: group of tags -> arm -> seed -> mean ROC-AUC.
+        separators: source -> "si_sdr" or "si_sdr_mixture" -> seed -> dB; "vocals of 4" if four are separated at once.
+        stars: (arm, metric or group) whose planned comparison with its baseline is significant.
     """
 
     task: str
@@ -45,10 +48,11 @@ class Summary:
     def read(
         cls, records: Records, runs: Iterable[Run], task: str, groups: Mapping[str, Sequence[str]], *, probes: bool
     ) -> "Summary":
-        """What the records hold of the planned runs of a task, probes or all others; `groups` names sets of tags."""
+        """What the records hold of a task's planned runs: its probes or all others; `groups` names sets of tags."""
         runs = [r for r in runs if r.factors["task"] == task and (r.factors["scheme"] == "probe") == probes]
         planned = {(run.study, run.arm, run.seed, run.final_stage) for run in runs}
-        rows = [row for row in records.read("runs").to_pylist() if _key(row) in planned]
+        keys = ("study", "arm", "seed", "final_stage")
+        rows = [row for row in records.read("runs").to_pylist() if tuple(row[key] for key in keys) in planned]
         done = [row for row in rows if row["state"] == "done"]
         tags = records.read("tag_metrics", stages={row["final_stage"] for row in done}) if groups else None
         stages = records.read("stages", stages={stage for row in done for stage in row["stages"]})
@@ -56,26 +60,30 @@ class Summary:
             task=task,
             probes=probes,
             arms={run.arm: run.factors for run in runs},
-            finals=_by_arm(done, lambda row: row["final_stage"]),
-            states=_states(runs, rows),
-            metrics={name: _by_arm(done, lambda row, name=name: dict(row["metrics"])[name]) for name in METRICS[task]},
+            finals=_by_arm(done, "final_stage"),
+            # A run that the records do not hold yet is pending.
+            states=_by_arm([{"arm": run.arm, "seed": run.seed, "state": "pending"} for run in runs] + rows, "state"),
+            metrics={
+                name: _by_arm([row | {"value": dict(row["metrics"])[name]} for row in done], "value")
+                for name in METRICS[task]
+            },
             groups={name: _group(tags, done, members) for name, members in groups.items()} if tags is not None else {},
             separators=_separators(stages),
         )
 
     @property
     def num_seeds(self) -> int:
-        """Seeds of the study, done or not."""
+        """Number of seeds of the study, done or not."""
         return max((len(by_seed) for by_seed in self.states.values()), default=0)
 
     @property
     def num_pairs(self) -> int:
-        """The fewest pairs of runs that an arm shown has with its baseline; runs, where there is no baseline."""
+        """The fewest pairs of runs that an arm has with its baseline; the fewest runs, if there is no baseline."""
         others = self.baselines or dict(zip(self.arms, self.arms, strict=True))
         return min((len(self.pairs(arm, other)) for arm, other in others.items() if arm in self.finals), default=0)
 
     def pairs(self, arm: str, other: str) -> list[int]:
-        """Seeds that both arms have, one for each pair of final stages: a copy of a run replicates nothing."""
+        """Seeds that both arms have, one for each pair of final stages: a copied run replicates nothing."""
         own, base = self.finals.get(arm, {}), self.finals.get(other, {})
         first = {(own[seed], base[seed]): seed for seed in sorted(own.keys() & base.keys(), reverse=True)}
         return sorted(first.values())
@@ -86,37 +94,24 @@ class Summary:
         return baselines(self.arms)
 
 
-def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return row["study"], row["arm"], row["seed"], row["final_stage"]
-
-
-def _states(runs: Iterable[Run], rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, str]]:
-    """A run without a row is pending: nobody has written it down yet."""
-    states: dict[str, dict[int, str]] = {}
-    for run in runs:
-        states.setdefault(run.arm, {})[run.seed] = "pending"
-    for row in rows:
-        states[row["arm"]][row["seed"]] = row["state"]
-    return states
-
-
-def _by_arm(rows: Iterable[Mapping[str, Any]], value: Callable[[Any], Any]) -> dict[str, dict[int, Any]]:
+def _by_arm(rows: Iterable[dict[str, Any]], column: str) -> dict[str, dict[int, Any]]:
+    """Arm -> seed -> the column's value."""
     found: dict[str, dict[int, Any]] = {}
     for row in rows:
-        found.setdefault(row["arm"], {})[row["seed"]] = value(row)
+        found.setdefault(row["arm"], {})[row["seed"]] = row[column]
     return found
 
 
-def _group(tags: pa.Table, done: Iterable[Mapping[str, Any]], members: Sequence[str]) -> ByArm:
+def _group(tags: pa.Table, done: Iterable[dict[str, Any]], members: Sequence[str]) -> ByArm:
     """The mean ROC-AUC of a group of tags, by arm and seed."""
     chosen = tags.filter(pc.field("class").isin(list(members)))
     means = chosen.group_by("stage").aggregate([("roc_auc", "mean")]).to_pylist()
     by_stage = {row["stage"]: row["roc_auc_mean"] for row in means}
-    return _by_arm([row for row in done if row["final_stage"] in by_stage], lambda row: by_stage[row["final_stage"]])
+    rows = [row | {"mean": by_stage[row["final_stage"]]} for row in done if row["final_stage"] in by_stage]
+    return _by_arm(rows, "mean")
 
 
 def _separators(stages: pa.Table) -> dict[str, dict[str, dict[int, float]]]:
-    """Source -> {"si_sdr", "si_sdr_mixture"} -> seed -> dB; "vocals of 4" where four are separated at once."""
     found: dict[str, dict[str, dict[int, float]]] = {}
     for row in stages.filter(pc.field("kind") == "separation").to_pylist():
         metrics = dict(row["metrics"])
@@ -128,50 +123,60 @@ def _separators(stages: pa.Table) -> dict[str, dict[str, dict[int, float]]]:
     return found
 
 
-def show(answer: Summary, console: Console) -> None:
-    """The tables of what was measured."""
-    if answer.probes:
-        _show_probes(answer, console)
+def show(summary: Summary, console: Console) -> None:
+    """Prints the tables of what was measured."""
+    if summary.probes:
+        _show_probes(summary, console)
     else:
-        _show_runs(answer, console)
+        _show_runs(summary, console)
 
 
-def conclude(answer: Summary, console: Console, *, generated: bool = True) -> None:
-    """What the arms and the separators were, and how sure it is; `generated`: whether the songs are."""
-    _show_reference(answer, console)
-    _show_separators(answer, console)
-    if "three-stage" in [factors["scheme"] for factors in answer.arms.values()]:
+def conclude(summary: Summary, console: Console, *, generated: bool = True) -> None:
+    """Prints what the reference and the separators are, and how sure the numbers are; `generated`: the songs are."""
+    if "reference" in summary.arms:
+        factors = ", ".join(f"{factor} {level}" for factor, level in summary.arms["reference"].items())
+        _say(console, f"\nreference: {factors}. The other names say how an arm differs from it.")
+    for source, metrics in summary.separators.items():
+        estimate, mixture = (
+            spread(np.array(list(metrics[name].values()), dtype=np.float64)) for name in ("si_sdr", "si_sdr_mixture")
+        )
+        _say(
+            console,
+            f"Separator {source}: SI-SDR {estimate.mean:+.1f} dB in test songs where it sounds, "
+            f"{estimate.mean - mixture.mean:.1f} dB above the mixture itself ({mixture.mean:+.1f} dB)",
+        )
+    if "three-stage" in [factors["scheme"] for factors in summary.arms.values()]:
         _say(console, "Three-stage arms train their backend twice as long: alone, then within the joint network.")
-    if "shared" in [factors.get("separators") for factors in answer.arms.values()]:
-        _say(console, "All seeds share their separators: what is said of a source holds for that one separator.")
-    console.print(_caution(answer, generated), highlight=False)
+    if "shared" in [factors.get("separators") for factors in summary.arms.values()]:
+        _say(console, "All seeds share their separators: a result about a source holds for that one separator.")
+    console.print(_caution(summary, generated), highlight=False)
 
 
-def _show_runs(answer: Summary, console: Console) -> None:
-    others = " and ".join(dict.fromkeys(answer.baselines.values()))
+def _show_runs(summary: Summary, console: Console) -> None:
+    others = " and ".join(dict.fromkeys(summary.baselines.values()))
     against = f"; then the difference to {others}, paired by seed (seeds above it)" if others else ""
-    _say(console, f"\n[bold]{answer.task.capitalize()}[/]: mean ± sd over {_seeds(answer.num_seeds)}{against}")
-    console.print(_table(answer, answer.metrics, titles=METRICS[answer.task]), soft_wrap=True)
-    if answer.groups:
+    _say(console, f"\n[bold]{summary.task.capitalize()}[/]: mean ± sd over {_seeds(summary.num_seeds)}{against}")
+    console.print(_table(summary, summary.metrics, titles=METRICS[summary.task]), soft_wrap=True)
+    if summary.groups:
         _say(console, "\n[bold]Groups of tags[/]: ROC-AUC, the mean over the group's tags")
-        sources = {arm: factors["source"] for arm, factors in answer.arms.items()}
-        console.print(_table(answer, answer.groups, {"pre-trained on": sources}), soft_wrap=True)
-    if answer.stars:
+        sources = {arm: factors["source"] for arm, factors in summary.arms.items()}
+        console.print(_table(summary, summary.groups, {"pre-trained on": sources}), soft_wrap=True)
+    if summary.stars:
         _say(console, "* significant: paired t test over seeds, Holm's correction over all planned comparisons, 5 %")
 
 
-def _show_probes(answer: Summary, console: Console) -> None:
-    """What can be told before any network is finetuned."""
-    others = " and ".join(dict.fromkeys(answer.baselines.values()))
+def _show_probes(summary: Summary, console: Console) -> None:
+    """What a linear model finds in the separators, before any network is finetuned."""
+    others = " and ".join(dict.fromkeys(summary.baselines.values()))
     against = f", then the difference to {others} (seeds above it)" if others else ""
     _say(
         console,
-        f"\n[bold]Linear probe, {answer.task}[/]: what a logistic regression makes of what separators hear; mean ± sd "
-        f"over {_seeds(answer.num_seeds)} of them{against}",
+        f"\n[bold]Linear probe, {summary.task}[/]: a logistic regression on what separators hear; mean ± sd "
+        f"over {_seeds(summary.num_seeds)} of them{against}",
     )
-    name = next(iter(METRICS[answer.task]))
-    columns = {**answer.groups, name: answer.metrics[name]}
-    console.print(_table(answer, columns, titles=METRICS[answer.task]), soft_wrap=True)
+    name = next(iter(METRICS[summary.task]))
+    columns = {**summary.groups, name: summary.metrics[name]}
+    console.print(_table(summary, columns, titles=METRICS[summary.task]), soft_wrap=True)
 
 
 def _say(console: Console, text: str) -> None:
@@ -183,7 +188,7 @@ def _seeds(number: int) -> str:
 
 
 def _table(
-    answer: Summary,
+    summary: Summary,
     columns: Mapping[str, ByArm],
     facts: Mapping[str, Mapping[str, str]] | None = None,
     titles: Mapping[str, str] | None = None,
@@ -191,68 +196,48 @@ def _table(
     """A row for each arm: its name, which is never cut or wrapped, facts about it, and a cell for each column."""
     facts, titles = facts or {}, titles or {}
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("arm", no_wrap=True, min_width=max(map(len, answer.arms), default=0))
+    table.add_column("arm", no_wrap=True, min_width=max(map(len, summary.arms), default=0))
     for name in [*facts, *columns]:
         table.add_column(titles.get(name, name))
-    cells = {name: _cells(answer, name, values) for name, values in columns.items()}
-    for arm in answer.arms:
+    cells = {name: _cells(summary, name, values) for name, values in columns.items()}
+    for arm in summary.arms:
         table.add_row(arm, *(by_arm[arm] for by_arm in facts.values()), *(by_arm[arm] for by_arm in cells.values()))
     return table
 
 
-def _cells(answer: Summary, name: str, values: ByArm) -> dict[str, str]:
-    """By arm: its value, and its difference to the baseline where it has one, each in line with those of the others."""
-    own = {arm: _value(answer, values, arm) for arm in answer.arms}
+def _cells(summary: Summary, name: str, values: ByArm) -> dict[str, str]:
+    """Arm -> its value, then its difference to the baseline, if it has one; both aligned over the arms."""
+    own = {arm: _value(summary, values, arm) for arm in summary.arms}
     width = max(map(len, own.values()), default=0)
-    differences = {arm: _difference(answer, values, arm) for arm in answer.arms}
-    stars = {arm: "*" if (arm, name) in answer.stars else "" for arm in answer.arms}
-    return {arm: f"{own[arm]:<{width}}  {differences[arm]}{stars[arm]}".rstrip() for arm in answer.arms}
+    differences = {arm: _difference(summary, values, arm) for arm in summary.arms}
+    stars = {arm: "*" if (arm, name) in summary.stars else "" for arm in summary.arms}
+    return {arm: f"{own[arm]:<{width}}  {differences[arm]}{stars[arm]}".rstrip() for arm in summary.arms}
 
 
-def _value(answer: Summary, values: ByArm, arm: str) -> str:
-    states = answer.states[arm]
+def _value(summary: Summary, values: ByArm, arm: str) -> str:
     if not values.get(arm):
-        return "failed" if "failed" in states.values() else "missing"
-    distinct = [values[arm][seed] for seed in answer.pairs(arm, arm) if seed in values[arm]]
+        return "failed" if "failed" in summary.states[arm].values() else "missing"
+    distinct = [values[arm][seed] for seed in summary.pairs(arm, arm) if seed in values[arm]]
     found = spread(np.array(distinct, dtype=np.float64))
     text = f"{found.mean:.3f}" + (f" ± {found.sd:.3f}" if found.num > 1 else "")
-    if found.num == answer.num_seeds:
+    if found.num == summary.num_seeds:
         return text
-    return f"{text} each" if len(values[arm]) == answer.num_seeds else f"{text} (n = {found.num})"
+    return f"{text} each" if len(values[arm]) == summary.num_seeds else f"{text} (n = {found.num})"
 
 
-def _difference(answer: Summary, values: ByArm, arm: str) -> str:
-    if arm not in answer.baselines:
+def _difference(summary: Summary, values: ByArm, arm: str) -> str:
+    if arm not in summary.baselines:
         return ""
-    other = answer.baselines[arm]
-    seeds = answer.pairs(arm, other)
+    other = summary.baselines[arm]
+    seeds = summary.pairs(arm, other)
     own, base = ({s: values[name][s] for s in seeds if s in values.get(name, {})} for name in (arm, other))
     found = paired_difference(own, base)
     return "" if found is None else f"{found.mean:+.3f} ({found.num_higher}/{found.num_pairs})"
 
 
-def _show_reference(answer: Summary, console: Console) -> None:
-    """What the arm called "reference" is; the other names tell in what an arm differs from it."""
-    if "reference" in answer.arms:
-        factors = ", ".join(f"{factor} {level}" for factor, level in answer.arms["reference"].items())
-        _say(console, f"\nreference: {factors}. The other names say in what an arm differs from it.")
-
-
-def _show_separators(answer: Summary, console: Console) -> None:
-    for source, metrics in answer.separators.items():
-        estimate, mixture = (
-            spread(np.array(list(metrics[name].values()), dtype=np.float64)) for name in ("si_sdr", "si_sdr_mixture")
-        )
-        _say(
-            console,
-            f"Separator {source}: SI-SDR {estimate.mean:+.1f} dB in test songs where it sounds, "
-            f"{estimate.mean - mixture.mean:.1f} dB above the mixture itself ({mixture.mean:+.1f} dB)",
-        )
-
-
-def _caution(answer: Summary, generated: bool) -> str:
-    """What so many seeds can and cannot support; p is that of the comparison with the fewest."""
-    num_seeds, num_pairs = answer.num_seeds, answer.num_pairs
+def _caution(summary: Summary, generated: bool) -> str:
+    """What so many seeds can and cannot support; p is that of the comparison with the fewest pairs."""
+    num_seeds, num_pairs = summary.num_seeds, summary.num_pairs
     p = smallest_sign_flip_p(num_pairs)
     fewest = f" ({num_pairs} for the arm with the fewest done)" if num_pairs < num_seeds else ""
     varied = "initial weights, order and crops, on one corpus"
@@ -263,7 +248,7 @@ def _caution(answer: Summary, generated: bool) -> str:
         + (
             f": signs alone show nothing here ({fewest_pairs_for(0.05)} seeds could), so read them as hints."
             if p > 0.05
-            else ", before one allows for the number of comparisons shown."
+            else ", without a correction for the number of comparisons shown."
         ),
         "The songs are generated; what holds for them need not hold for recordings." if generated else "",
     ]

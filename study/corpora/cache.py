@@ -1,4 +1,4 @@
-"""Corpora at hand: a copy on a machine's own disk of a corpus that is elsewhere, made once per machine."""
+"""The corpus cache: a corpus that is elsewhere is copied once to each machine's own disk."""
 
 import os
 import shutil
@@ -15,8 +15,8 @@ COPY_BYTES = 16 * 2**20
 def local_copy(address: str, cache: str) -> Path:
     """The folder of a corpus on this machine: the address itself or, with a cache, the copy there.
 
-    Several processes may ask at once; one copies, and what it has copied is compared with its digest. The cache may
-    name environment variables, which every machine sets for itself.
+    Several processes may ask at once: one of them copies, and compares the copy with the corpus' digest. The cache's
+    name may hold environment variables, which every machine sets for itself.
 
     Raises:
         ValueError: an address that is no folder, without a cache; a variable that is not set; or a copy whose digest
@@ -45,7 +45,7 @@ def local_copy(address: str, cache: str) -> Path:
 
 
 def _is_whole(copy: Path, manifest: bytes) -> bool:
-    """Whether a copy is there, nobody has cleaned away a part of it, and it goes by the same name."""
+    """Whether a copy is there and complete, with the same manifest."""
     try:
         Corpus.open(copy)
         return (copy / MANIFEST_FILE).read_bytes() == manifest

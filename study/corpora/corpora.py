@@ -20,7 +20,7 @@ Report = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Corpora:
-    """The corpora that a study's trials need, opened, by their kind; `addresses`: where those are that are copies."""
+    """The opened corpora that a study's trials need, by kind. `addresses`: where the originals of local copies are."""
 
     by_kind: Mapping[str, Corpus]
     addresses: Mapping[str, str] = field(default_factory=dict)
@@ -53,15 +53,14 @@ def open_corpora(
     *,
     cache: str = "",
 ) -> Corpora:
-    """Opens the corpora of these kinds; one that is not given is generated below `folder`, once.
-
-    Given ones are opened where they are or, with a cache, as copies of this machine's own.
+    """Opens the corpora of these kinds. A corpus that is not given is generated once, below `folder`. A given one is
+    opened where it is or, with a cache, as this machine's own copy.
 
     Raises:
         ValueError, FileNotFoundError: a given place that holds no corpus, or one of another kind.
     """
     kinds = list(kinds)
-    # Those that are given come first: a mistake shows before anything is generated.
+    # Given corpora come first: a mistake shows before anything is generated.
     found = {kind: _given(kind, place, cache) for kind in kinds if (place := given.get(kind)) is not None}
     missing: list[Kind] = [kind for kind in kinds if given.get(kind) is None]
     with _processes() as spread:
@@ -71,7 +70,7 @@ def open_corpora(
 
 
 def _address(place: str) -> str:
-    """Absolute, since whoever trains on it may work in another folder."""
+    """Absolute: the process that trains on it may work in another folder."""
     return place if "://" in place else str(Path(place).expanduser().absolute())
 
 
@@ -83,10 +82,10 @@ def _given(kind: Kind, place: str, cache: str) -> Corpus:
 
 
 def _generated(kind: Kind, config: GeneratedConfig, folder: Path, spread: Map, report: Report) -> Corpus:
-    """The folder's name is the recipe's digest: another recipe is another corpus, never a mixture of two."""
+    """The folder is named after the recipe's digest: another recipe makes another corpus, never a mixture."""
     place = folder / f"generated-{kind}-{digest(recipe_of(config, kind))[:12]}"
     if not place.is_dir():
-        # Another command may be first; equal recipes give equal corpora.
+        # Another command may finish first; equal recipes give equal corpora.
         with suppress(FileExistsError):
             write_corpus(kind, place, config, map=spread, report=lambda done, total: report(kind, done, total))
     return Corpus.open(place)
@@ -96,7 +95,7 @@ def _generated(kind: Kind, config: GeneratedConfig, folder: Path, spread: Map, r
 def _processes() -> Iterator[Map]:
     """A `map` over as many processes as there are CPUs, started when it is first used.
 
-    They start afresh, since torch does not survive a fork.
+    They are spawned, since torch does not survive a fork.
     """
     num_processes = len(os.sched_getaffinity(0))
     pool = ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), initializer=_start_process)
@@ -107,7 +106,7 @@ def _processes() -> Iterator[Map]:
 
 
 def _start_process() -> None:
-    """One thread, and no process outlives the one that started it, however that ends."""
+    """One thread; and the process ends when the one that started it ends, for whatever reason."""
     import torch
 
     torch.set_num_threads(1)

@@ -1,8 +1,8 @@
 """Preparing a corpus: tracks are decoded all over the cluster, each into a part of its own, then joined in their order.
 
-A Ray task per track is plainly simpler than Ray Data here: nothing but "done" comes back, since every task leaves its
-part on the disk that the corpus will be on. So memory stays bounded, and a preparation that was killed goes on where it
-was: parts that are there are not decoded again.
+Every task leaves its part on the disk that will hold the corpus and returns nothing but "done". So memory stays
+bounded, and a preparation that was killed continues where it was: existing parts are not decoded again. For this a Ray
+task per track is simpler than Ray Data.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A track on its way: where its samples go and, once they are complete or it is known why not, its outcome."""
+    """A track in preparation: the file of its samples, and the file of its outcome, which is written last."""
 
     track: SourceTrack
     samples: Path
@@ -60,8 +60,8 @@ def prepare(
 
     Raises:
         FileExistsError: there is something at `folder`.
-        ValueError: no track; parts of another data set, or another preparation at work on them; or more rejects than
-            allowed, which leaves the parts.
+        ValueError: no track; parts of another data set; another preparation at work on the parts; or more rejects than
+        allowed (the parts then stay).
     """
     target = Path(folder).expanduser().absolute()
     if target.exists():
@@ -93,7 +93,7 @@ def _left_out(data_set: DataSet) -> str:
 
 
 def _decode(parts: list[Part], longer_than_s: float, spread: Spread, report: Report | None) -> None:
-    """What is not decoded yet, and what could not be: its file may be another one by now."""
+    """Decodes what is missing, and tries again what could not be decoded: its file may have been replaced."""
     for part in parts:
         if part.outcome.exists() and "rejected" in part.read():
             part.outcome.unlink()
@@ -105,7 +105,7 @@ def _decode(parts: list[Part], longer_than_s: float, spread: Spread, report: Rep
 
 
 def decode_part(longer_than_s: float, part: Part) -> None:
-    """Leaves a track's samples, then its outcome, which says that they are complete."""
+    """Writes a track's samples, then its outcome, which says that they are complete."""
     outcome = {"id": part.track.id}
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -126,7 +126,7 @@ def decode_part(longer_than_s: float, part: Part) -> None:
 
 @contextmanager
 def _alone(parts: Path) -> Iterator[None]:
-    """No other preparation is at work on these parts; what one left that was killed while it joined them goes."""
+    """Makes sure that no other preparation works on these parts; removes what a killed one left while joining them."""
     with locked(parts / "lock", busy=f"another preparation is at work on {parts}: wait for it"):
         for left in parts.glob("corpus*"):
             shutil.rmtree(left)
@@ -134,7 +134,7 @@ def _alone(parts: Path) -> Iterator[None]:
 
 
 def _claim(parts: Path, data_set: DataSet) -> None:
-    """The parts' folder is that of this data set; ValueError if it is another's."""
+    """Marks the folder of parts as this data set's; ValueError if it is another's."""
     parts.mkdir(parents=True, exist_ok=True)
     own = to_json({"name": data_set.name, "recipe": dict(data_set.recipe), "longer_than_s": data_set.longer_than_s})
     claim = parts / "data-set.json"
@@ -145,7 +145,7 @@ def _claim(parts: Path, data_set: DataSet) -> None:
 
 
 def _distinct(tracks: Iterable[SourceTrack]) -> tuple[list[SourceTrack], list[tuple[str, str]]]:
-    """Tracks whose id is theirs alone, and the others as rejects."""
+    """Tracks with an id of their own, and the others as rejects."""
     tracks = list(tracks)
     counts = Counter(track.id for track in tracks)
     repeated = [(track.id, "duplicate id") for track in tracks if counts[track.id] > 1]
@@ -189,14 +189,14 @@ def _join(data_set: DataSet, parts: list[Part], rejects: list[tuple[str, str]], 
 
 
 def _part(folder: Path, track: SourceTrack) -> Part:
-    """A file that has changed since, or another one under the same id, is another part."""
+    """The part of a track. A changed file, or another file under the same id, is another part."""
     key = [track.id, [[str(path), stream, *_state(path)] for path, stream in track.audio.values()]]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     return Part(track=track, samples=folder / f"{name}.npy", outcome=folder / f"{name}.json")
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """Size and time of a file, as far as there is one."""
+    """Size and modification time of a file, if there is one."""
     try:
         found = path.stat()
     except OSError:

@@ -1,1 +1,1 @@
-"""Designs: a trial's factors, a study's arms, and how a trial becomes stages."""
+"""Designs: the factors of a trial, the arms of a study, and how a trial becomes stages."""

@@ -9,8 +9,7 @@ from components.networks.adapters import ALL_POINTS, without
 from components.objectives.probe import Feature
 from study.design.trial import Source, Trial, bare_trial, probe_trial
 
-# What a probe of a separator hears unless something else is asked for.
-DEFAULT: Sequence[Feature] = ("mixture", "estimates")
+DEFAULT_FEATURES: Sequence[Feature] = ("mixture", "estimates")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,25 +21,27 @@ class Arm:
 
     def __post_init__(self) -> None:
         if not self.name.strip():
-            raise ValueError(f"Arm.name is {self.name!r}; give one to read")
+            raise ValueError(f"Arm.name is {self.name!r}; give a readable one")
 
 
 def bare(reference: Trial) -> Arm:
-    """The reference's backend alone."""
+    """The arm of the reference's backend alone."""
     return Arm(name="bare", trial=bare_trial(reference))
 
 
-def probes(reference: Trial, sources: Sequence[Source | None], features: Sequence[Feature] = DEFAULT) -> list[Arm]:
-    """Linear probes of what separators hear, by what they were trained on; None: of the mixture alone."""
+def probes(
+    reference: Trial, sources: Sequence[Source | None], features: Sequence[Feature] = DEFAULT_FEATURES
+) -> list[Arm]:
+    """A linear probe for each source that a separator was pre-trained on; None: a probe of the mixture alone."""
     trials = [probe_trial(reference, source, tuple(features) if source else ("mixture",)) for source in sources]
     return [Arm(name=f"probe {trial.source or 'mixture'}", trial=trial) for trial in trials]
 
 
 def one_factor_off(reference: Trial, **levels: Sequence[Any]) -> list[Arm]:
-    """The reference, and for every level given an arm that differs from it in that factor alone.
+    """The reference, and for each given level an arm that differs from the reference in that factor alone.
 
     Raises:
-        ValueError: an unknown factor or level, a level that is the reference's own, or one that does not go with the
+        ValueError: an unknown factor or level, the reference's own level, or a level that does not go with the
             reference's other factors.
     """
     _check_factors(levels)
@@ -55,35 +56,34 @@ def one_factor_off(reference: Trial, **levels: Sequence[Any]) -> list[Arm]:
 
 
 def full_grid(reference: Trial, **levels: Sequence[Any]) -> list[Arm]:
-    """Every combination of the levels given; all other factors as in the reference.
+    """Every combination of the given levels. All other factors are as in the reference.
 
     Raises:
         ValueError: no factor, an unknown factor or level, or a combination that is impossible.
     """
     _check_factors(levels)
     if not levels:
-        raise ValueError("a full grid needs the levels of one factor at least; none was given")
+        raise ValueError("a full grid needs the levels of at least one factor; none was given")
     return [_varied(reference, dict(zip(levels, values, strict=True))) for values in product(*levels.values())]
 
 
 def leave_one_out(reference: Trial) -> list[Arm]:
-    """The reference with all insertion points, and for each of them an arm without it."""
+    """The reference with all insertion points, and for each decoder level an arm without it."""
     reference = replace(reference, insertion=ALL_POINTS)
-    levels = reversed(ALL_POINTS)
     arms = [
         Arm(name=f"insertion without level {level}", trial=replace(reference, insertion=without(level)))
-        for level in levels
+        for level in reversed(ALL_POINTS)
     ]
     return [Arm(name="reference", trial=reference), *arms]
 
 
 def named(prefix: str, arms: Iterable[Arm]) -> list[Arm]:
-    """The same arms with a prefix to their names: for a study of several references."""
+    """The same arms with a prefix to their names, for a study with several references."""
     return [replace(arm, name=f"{prefix} {arm.name}") for arm in arms]
 
 
 def _varied(reference: Trial, levels: Mapping[str, Any]) -> Arm:
-    """The reference with other levels of some factors, which give the arm its name."""
+    """The reference with other levels of some factors. They give the arm its name."""
     trial = replace(reference, **levels)
     return Arm(name=" ".join(f"{factor}={trial.factors[factor]}" for factor in levels), trial=trial)
 

@@ -1,4 +1,4 @@
-"""What an arm is shown against: its own backend alone."""
+"""Baselines: the arm that each arm is compared with, its own backend alone."""
 
 from collections.abc import Mapping
 
@@ -6,20 +6,20 @@ Factors = Mapping[str, str]
 
 
 def baselines(arms: Mapping[str, Factors]) -> dict[str, str]:
-    """Arm -> the arm that it is compared with, of the same task, backend and weights, probes among themselves.
+    """Arm -> its baseline: an arm of the same task, backend and weights; probes have probes as baselines.
 
-    That is the backend alone (of probes the mixture), where there is none the reference; arms without either are not
-    named. `arms`: the factors of each.
+    It is the backend alone (for probes: the mixture) or, if there is none, the reference. An arm with neither is left
+    out. `arms`: the factors of each arm.
     """
     found = {}
     for arm, own in arms.items():
-        alike = [other for other, factors in arms.items() if _alike(own, factors)]
+        alike = [other for other, factors in arms.items() if _is_comparable(own, factors)]
         alone = [other for other in alike if arms[other]["source"] == "-"]
-        for other in [*alone, *(one for one in alike if one == "reference")][:1]:
-            found |= {} if other == arm else {arm: other}
+        for baseline in [*alone, *(other for other in alike if other == "reference")][:1]:
+            found |= {} if baseline == arm else {arm: baseline}
     return found
 
 
-def _alike(one: Factors, other: Factors) -> bool:
-    probes = (one.get("scheme") == "probe") == (other.get("scheme") == "probe")
-    return probes and all(one.get(factor) == other.get(factor) for factor in ("task", "backend", "weights"))
+def _is_comparable(one: Factors, other: Factors) -> bool:
+    both = (one.get("scheme") == "probe") == (other.get("scheme") == "probe")
+    return both and all(one.get(factor) == other.get(factor) for factor in ("task", "backend", "weights"))

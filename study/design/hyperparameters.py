@@ -1,11 +1,11 @@
-"""Hyperparameters: values of a trial's last stage that are no factors, and how they enter a recipe."""
+"""Hyperparameters: values of a trial's last stage that are not factors, and how they change it."""
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_args
 
-from components.training.training_config import OptimiserName, Phase, ScheduleName, TrainingConfig
+from components.training.training_config import OptimiserName, ScheduleName, TrainingConfig
 from study.corpora.corpora import Corpora
 from study.design.recipe import BackendRecipe, Recipe
 from study.design.trial import Trial
@@ -15,17 +15,17 @@ from study.stages.stage import Stage
 
 @dataclass(frozen=True, kw_only=True)
 class Hyperparameters:
-    """Values for the last stage of a trial; None leaves what the preset says.
+    """Values for the last stage of a trial. None: the preset's value.
 
     Attributes:
-        backend_learning_rate: of the first phase, also for whatever has no rate of its own; later phases keep their
-            proportion to it.
-        unet_learning_rate, adapters_learning_rate: likewise, of these parts alone.
+        backend_learning_rate: rate of the first phase, for all parts without a rate of their own. The rates of later
+            phases change in proportion.
+        unet_learning_rate, adapters_learning_rate: the same for one part.
         weight_decay: of every phase.
         optimiser, schedule: of the first phase.
         batch_size: over all workers.
         dropout: of the backend.
-        adapters_std: standard deviation of the adapters' random weights at the start.
+        adapters_std: standard deviation of the adapters' random initial weights.
     """
 
     backend_learning_rate: float | None = None
@@ -56,7 +56,7 @@ class Hyperparameters:
 
     @property
     def given(self) -> dict[str, Any]:
-        """Name -> value of those that are not left to the preset."""
+        """Name -> value of those that are not None."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
@@ -64,7 +64,7 @@ NAMES = tuple(field.name for field in fields(Hyperparameters))
 
 
 def applicable(trial: Trial) -> set[str]:
-    """The hyperparameters that a trial's last stage has a part for; ValueError for a probe, which has none."""
+    """The hyperparameters that a trial's last stage has; ValueError for a probe, which has none."""
     if trial.scheme == "probe":
         raise ValueError("a probe is fitted, not trained: it has no hyperparameters")
     names = set(NAMES)
@@ -78,25 +78,22 @@ def applicable(trial: Trial) -> set[str]:
 
 
 def tuned_stage(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora, values: Hyperparameters) -> Stage:
-    """The trial's last stage with these values, as far as it has the parts; what comes before it stays as it is."""
+    """The trial's last stage with those of these values that it has. Earlier stages do not change."""
     if trial.scheme == "probe":
         return final_stage(trial, seed, recipe, corpora)
     known = Hyperparameters(**{name: value for name, value in values.given.items() if name in applicable(trial)})
     name = str(trial.backend)
-    backend = _backend(recipe.backends[name], trial, known)
+    backend = with_last_training(recipe.backends[name], trial, _training(last_training(recipe, trial), known))
     std = recipe.adapters_initial_std if known.adapters_std is None else known.adapters_std
     changed = replace(recipe, backends={**recipe.backends, name: backend}, adapters_initial_std=std)
-    return _with_dropout(final_stage(trial, seed, changed, corpora), known.dropout)
-
-
-def _with_dropout(stage: Stage, dropout: float | None) -> Stage:
-    """In the last stage alone: a backend that was trained before had the preset's."""
-    if dropout is None:
+    stage = final_stage(trial, seed, changed, corpora)
+    if known.dropout is None:
         return stage
+    # Not by the recipe, which would also change the stage that trains the backend beforehand.
     part = "joint" if hasattr(stage.config, "joint") else "classifier"
     network = getattr(stage.config, part)
-    changed = replace(network, backend=replace(network.backend, dropout=dropout))
-    return replace(stage, config=replace(stage.config, **{part: changed}))
+    network = replace(network, backend=replace(network.backend, dropout=known.dropout))
+    return replace(stage, config=replace(stage.config, **{part: network}))
 
 
 def last_training(recipe: Recipe, trial: Trial) -> TrainingConfig:
@@ -106,33 +103,25 @@ def last_training(recipe: Recipe, trial: Trial) -> TrainingConfig:
 
 
 def with_last_training(backend: BackendRecipe, trial: Trial, training: TrainingConfig) -> BackendRecipe:
-    """The backend's recipe with another training of the trial's last stage."""
+    """The backend's recipe with another training for the trial's last stage."""
     if trial.is_bare:
         return replace(backend, training=training)
     return replace(backend, finetuning={**backend.finetuning, str(trial.unet): training})
 
 
-def _backend(backend: BackendRecipe, trial: Trial, values: Hyperparameters) -> BackendRecipe:
-    training = backend.training if trial.is_bare else backend.finetuning[str(trial.unet)]
-    return with_last_training(backend, trial, _training(training, values))
-
-
 def _training(training: TrainingConfig, values: Hyperparameters) -> TrainingConfig:
     before = training.phases[0].learning_rate
     rate = before if values.backend_learning_rate is None else values.backend_learning_rate
-    phases = [_phase(phase, place, rate / before, values) for place, phase in enumerate(training.phases)]
+    first = {name: value for name in ("optimiser", "schedule") if (value := getattr(values, name)) is not None}
+    every = {} if values.weight_decay is None else {"weight_decay": values.weight_decay}
+    phases = [
+        replace(phase, learning_rate=phase.learning_rate * (rate / before), **every, **({} if place else first))
+        for place, phase in enumerate(training.phases)
+    ]
     parts = {"separator": values.unet_learning_rate, "adapters": values.adapters_learning_rate}
     factors = {**training.learning_rate_factors, **{name: own / rate for name, own in parts.items() if own is not None}}
     size = training.batch_size if values.batch_size is None else values.batch_size
     return replace(training, phases=tuple(phases), batch_size=size, learning_rate_factors=factors)
-
-
-def _phase(phase: Phase, place: int, factor: float, values: Hyperparameters) -> Phase:
-    named: Mapping[str, Any] = {"optimiser": values.optimiser, "schedule": values.schedule} if place == 0 else {}
-    changes = {
-        name: value for name, value in {**named, "weight_decay": values.weight_decay}.items() if value is not None
-    }
-    return replace(phase, learning_rate=phase.learning_rate * factor, **changes)
 
 
 def named(values: Mapping[str, Any], digits: int = 4) -> str:

@@ -15,7 +15,7 @@ from study.kinds.weights import Weights
 
 @dataclass(frozen=True, kw_only=True)
 class BackendRecipe:
-    """A backend's size, how it is trained alone, and within the joint network, by the level of the factor `unet`."""
+    """A backend's size, its training alone, and its joint finetuning for each level of the factor `unet`."""
 
     network: BackendConfig
     training: TrainingConfig
@@ -24,13 +24,13 @@ class BackendRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How the stages of any trial are trained: sizes and schedules, by level where they depend on one.
+    """How the stages of any trial are trained: sizes and schedules, for each level where they depend on one.
 
     Attributes:
-        separation_training: by source.
-        separation_frames, separation_evaluation_frames: length of the separation segments, in training and scored.
-        probe_frames: length of the pieces that a probe hears a track in.
-        weights: the file that backends at the level "imagenet" start from.
+        separation_training: for each source.
+        separation_frames, separation_evaluation_frames: length of separation segments in training and in scoring.
+        probe_frames: length of a probe's segments.
+        weights: the file that backends with weights "imagenet" start from.
     """
 
     spectrogram: SpectrogramConfig = SpectrogramConfig()

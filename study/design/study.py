@@ -1,4 +1,4 @@
-"""Designs: which arms a study compares, and the study itself."""
+"""A study: its arms and seeds, the comparisons that it plans, and its runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,28 +13,28 @@ from study.design.trial import Trial
 from study.stages.stage import Stage
 
 
-def from_random(study: "Study") -> "Study":
-    """The study with backends that start at random where they would start from weights of elsewhere."""
+def with_random_weights(study: "Study") -> "Study":
+    """The study with all backends at random weights instead of downloaded ones."""
     arms = [replace(a, trial=replace(a.trial, weights="random")) if a.trial.weights else a for a in study.arms]
     return replace(study, arms=arms)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Against:
-    """Planned comparisons: every other arm, probes with probes and the rest with the rest, against this one."""
+    """Planned comparisons of every other arm with this one; probes are compared with probes alone."""
 
     arm: str
     metrics: tuple[str, ...]
 
 
 def against(arm: str, *, metrics: Sequence[str] = ("roc_auc",)) -> Against:
-    """What a study sets out to tell of its arms beforehand: only such comparisons may earn a star."""
+    """Comparisons that a study plans before it is run. Only planned comparisons may earn a star."""
     return Against(arm=arm, metrics=tuple(metrics))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """An arm with a seed, and its final stage."""
+    """An arm with a seed and its final stage."""
 
     arm: Arm
     seed: int
@@ -42,13 +42,13 @@ class PlannedRun:
 
     @property
     def stages(self) -> list[Stage]:
-        """All stages that it needs, parents first."""
+        """All stages of the run, parents first."""
         return _ancestry(self.final_stage)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """All runs that answer a question; `compare` are the comparisons that it is planned for.
+    """All runs that answer a question; `compare` are its planned comparisons.
 
     Raises:
         ValueError: no arm, no seed, a name given twice, a trial that two arms share, or a comparison with no such arm.
@@ -73,19 +73,19 @@ class Study:
 
     @property
     def comparisons(self) -> list[tuple[str, str, str]]:
-        """(arm, what it is compared with, metric) of every planned comparison, no two of them each other's mirror."""
+        """(arm, arm that it is compared with, metric) of every planned comparison; of mirror images only the first."""
         trials = {arm.name: arm.trial for arm in self.arms}
         found: dict[tuple[str, str, str], None] = {}
         for planned in self.compare:
-            others = [n for n, trial in trials.items() if n != planned.arm and _comparable(trial, trials[planned.arm])]
-            pairs = [(name, planned.arm, metric) for metric in planned.metrics for name in others]
-            found |= {pair: None for pair in pairs if (pair[1], pair[0], pair[2]) not in found}
+            others = [n for n, t in trials.items() if n != planned.arm and _is_comparable(t, trials[planned.arm])]
+            triples = [(name, planned.arm, metric) for metric in planned.metrics for name in others]
+            found |= {triple: None for triple in triples if (triple[1], triple[0], triple[2]) not in found}
         return list(found)
 
     def runs(
         self, recipe: Recipe, corpora: Corpora, values: Mapping[str, Hyperparameters] | None = None
     ) -> list[PlannedRun]:
-        """Every arm with every seed, seed by seed; `values` are arms' own for their last stage."""
+        """Every arm with every seed, seed by seed; `values`: arm -> hyperparameters of its last stage."""
         own = values or {}
         return [
             PlannedRun(
@@ -98,7 +98,7 @@ class Study:
         ]
 
 
-def _comparable(trial: Trial, other: Trial) -> bool:
+def _is_comparable(trial: Trial, other: Trial) -> bool:
     alike = trial.task == other.task and trial.backend == other.backend
     return alike and (trial.scheme == "probe") == (other.scheme == "probe")
 
@@ -107,7 +107,7 @@ def _check_unique(what: str, values: Iterable[Any]) -> None:
     seen: list[Any] = []
     for value in values:
         if value in seen:
-            raise ValueError(f"the {what} {value!r} stands in the study twice")
+            raise ValueError(f"the {what} {value!r} is in the study twice")
         seen.append(value)
 
 

@@ -19,25 +19,25 @@ Separators = Literal["per seed", "shared"]
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One level of every factor; a seed makes it a run. A factor that a trial does not have is None.
+    """One level of every factor. With a seed, it is a run. A factor that the trial does not have is None.
 
     Attributes:
         task: what is classified.
         backend: the classifier.
-        weights: what it starts from, where nothing was trained before.
-        source: what the U-Net was pre-trained to separate; "none" leaves it random, None: there is no U-Net.
-        scheme: "three-stage" pre-trains the backend on the task before the joint finetuning; "probe" trains no network
-            on the task, but a linear model on what the separator, as it is, hears.
+        weights: what the backend starts from, if it was not trained before.
+        source: what the U-Net was pre-trained to separate; "none": nothing, it is random; None: there is no U-Net.
+        scheme: "three-stage" trains the backend on the task before the joint finetuning; "probe" trains no network on
+            the task, but a linear model on the separator's features.
         insertion: the decoder levels whose maps enter the backend.
-        fusion: how they meet what is there.
+        fusion: how these maps are joined with the backend's own.
         adapters: what the adapters' weights start from.
         inputs: what the backend hears.
-        unet: whether the U-Net learns in the joint finetuning; "slow" is at a smaller learning rate.
-        separators: whether each seed trains its own separator, or all share one.
-        probe: which features a linear probe has.
+        unet: whether the U-Net learns in the joint finetuning; "slow": at a smaller learning rate.
+        separators: whether each seed trains its own separator, or all seeds share one.
+        probe: the features of a linear probe.
 
     Raises:
-        ValueError: an unknown level, or one of a factor that such a trial does not have.
+        ValueError: an unknown level, a missing one, or one of a factor that such a trial does not have.
     """
 
     task: Task = "tagging"
@@ -53,7 +53,7 @@ class Trial:
     separators: Separators | None = "per seed"
     probe: tuple[Feature, ...] | None = None
 
-    # What a probe has not, and what only a joint network has.
+    # A probe has none of these factors, except separators. Only a joint network has the second set.
     OF_BACKEND: ClassVar[frozenset[str]] = frozenset({"backend", "weights"})
     OF_JOINT: ClassVar[frozenset[str]] = frozenset({"insertion", "fusion", "adapters", "inputs", "unet", "separators"})
 
@@ -62,27 +62,26 @@ class Trial:
             value = getattr(self, name)
             if value is not None and value not in get_args(allowed):
                 raise ValueError(f"Trial.{name} is {value!r}; allowed: {', '.join(get_args(allowed))}")
+        names = {entry.name for entry in fields(self)}
+        if self.scheme == "probe":
+            own = names - self.OF_BACKEND - self.OF_JOINT | (set() if self.is_bare else {"separators"})
+        else:
+            own = names - {"probe"} - (self.OF_JOINT | {"scheme"} if self.is_bare else set())
         for name in (entry.name for entry in fields(self)):
-            value, has = getattr(self, name), name in self._own_factors()
+            value, has = getattr(self, name), name in own
             if has and value is None and name != "source":
                 raise ValueError(f"Trial.{name} is None; {self._described()} needs one")
             if not has and value is not None:
                 raise ValueError(f"Trial.{name} is {value!r}; {self._described()} has no {name}: give None")
         if self.insertion is not None:
-            # One set of points is one level, in whatever order it was written.
+            # The order of the decoder levels makes no difference: one set is one level.
             object.__setattr__(self, "insertion", checked_levels(self.insertion))
         if self.probe is not None:
             object.__setattr__(self, "probe", checked_features(self.probe))
         if self.is_bare and self.probe not in (None, ("mixture",)):
             raise ValueError(f"Trial.probe is {self.probe}; without a separator (source None) it is ('mixture',)")
         if not self.is_bare and self.probe == ("mixture",):
-            raise ValueError("Trial.probe is ('mixture',); nothing of the separator is heard: give source None")
-
-    def _own_factors(self) -> set[str]:
-        names = {entry.name for entry in fields(self)}
-        if self.scheme == "probe":
-            return names - self.OF_BACKEND - self.OF_JOINT | (set() if self.is_bare else {"separators"})
-        return names - {"probe"} - (self.OF_JOINT | {"scheme"} if self.is_bare else set())
+            raise ValueError("Trial.probe is ('mixture',); the probe does not use the separator: give source None")
 
     def _described(self) -> str:
         if self.scheme == "probe":
@@ -96,7 +95,7 @@ class Trial:
 
     @property
     def factors(self) -> dict[str, str]:
-        """Every factor's level as text, for names and records; "-" where the trial has no such factor."""
+        """Factor -> level as text, for names and records; "-": the trial has no such factor."""
         return {entry.name: level_name(entry.name, getattr(self, entry.name)) for entry in fields(self)}
 
 
@@ -120,7 +119,7 @@ def bare_trial(trial: Trial) -> Trial:
 
 
 def probe_trial(trial: Trial, source: Source | None, features: tuple[Feature, ...]) -> Trial:
-    """A probe, for the trial's task, of what a separator hears; source None: of the mixture alone."""
+    """A probe of a separator, for the trial's task; source None: a probe of the mixture alone."""
     lacking = Trial.OF_JOINT | Trial.OF_BACKEND
     separators = None if source is None else trial.separators
     return _without(trial, lacking, scheme="probe", source=source, probe=features, separators=separators)
@@ -132,10 +131,10 @@ def _without(trial: Trial, names: Iterable[str], **levels: Any) -> Trial:
 
 
 def unusual_levels(trial: Trial) -> list[str]:
-    """The levels of a joint network's lesser factors that are not a trial's usual ones, as text."""
-    usual = {entry.name: entry.default for entry in fields(Trial)}
-    lesser = [name for name in LEVELS if name in Trial.OF_JOINT | {"weights"} and name not in ("insertion", "unet")]
-    return [f"{name} {getattr(trial, name)}" for name in lesser if getattr(trial, name) != usual[name]]
+    """Levels other than the default, of those factors that a stage's label names only then, as text."""
+    default = {entry.name: entry.default for entry in fields(Trial)}
+    factors = [name for name in LEVELS if name in Trial.OF_JOINT | {"weights"} and name not in ("insertion", "unet")]
+    return [f"{name} {getattr(trial, name)}" for name in factors if getattr(trial, name) != default[name]]
 
 
 def level_name(factor: str, level: object) -> str:

@@ -19,7 +19,7 @@ from study.kinds.separation import SEPARATION, SeparationStage
 from study.kinds.weights import Weights
 from study.stages.stage import Stage
 
-# What each level of the factor "source" separates; a random U-Net takes one source as well.
+# Level of the factor "source" -> sources that the U-Net separates. A random U-Net has one output as well.
 SEPARATED: dict[str, tuple[str, ...]] = {
     **{source: (source,) for source in ("bass", "drums", "other", "vocals")},
     "none": ("vocals",),
@@ -64,14 +64,13 @@ def _finetuning(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -> St
 
 
 def _joint(trial: Trial, recipe: Recipe, corpora: Corpora) -> JointConfig:
-    """Fields that make no difference stay at their defaults: one network, one identity."""
+    """Fields that make no difference keep their defaults, so that one network has one identity."""
     assert trial.insertion is not None and trial.fusion and trial.adapters and trial.inputs
     backend = _backend(trial, recipe, corpora)
     points = points_of(trial.insertion, backend.insertion_points)
-    drawn = trial.adapters == "random"
     adapters = AdapterConfig(
         points=points,
-        initial_std=recipe.adapters_initial_std if drawn else None,
+        initial_std=recipe.adapters_initial_std if trial.adapters == "random" else None,
         initialisation=trial.adapters,
         fusion=trial.fusion,
     )
@@ -96,7 +95,7 @@ def _probe(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -> Stage:
     of_seed = f", seed {seed}" if trial.source is not None else ""
     return Stage(
         kind=PROBE,
-        # Drawn is only a random U-Net; what was trained by another seed is another parent.
+        # Only a random U-Net is drawn with the seed; a trained separator of another seed is another parent.
         config=ProbeStage(
             seed=_separator_seed(trial, seed) if trial.source == "none" else 0,
             probe=probe,
@@ -110,7 +109,7 @@ def _probe(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -> Stage:
 
 
 def _calibration_batches(trial: Trial, recipe: Recipe) -> int:
-    """A random U-Net that does not learn has no statistics but those of its calibration."""
+    """A random U-Net that does not learn gets its batch statistics from a calibration."""
     return recipe.calibration_batches if trial.source == "none" and trial.unet in (None, "frozen") else 0
 
 
@@ -130,7 +129,7 @@ def _separation(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -> St
         separator=separator,
         num_frames=recipe.separation_frames,
         evaluation_frames=recipe.separation_evaluation_frames,
-        # The parts say nothing about several sources at once, which are summed as they are.
+        # Several sources at once are summed as they are: target and others do not apply.
         remix=recipe.remix if len(separator.sources) == 1 else replace(recipe.remix, target=Part(), others=Part()),
         loss=recipe.separation_loss,
         training=recipe.separation_training[str(trial.source)],

@@ -1,4 +1,4 @@
-"""Tag activations over time: what trained networks make of one segment after another of a song."""
+"""Tag activations over time: a trained network's answers for one segment of a song after another."""
 
 import dataclasses
 import json
@@ -27,7 +27,7 @@ from study.kinds.weights import WEIGHTS
 from study.stages.identity import restored
 from study.store.store import Store
 
-# Whatever backend a study had: its configuration is in one of these rooms.
+# The configuration of any backend is in one of these rooms.
 _ROOMS = (components.networks, components.objectives, components.training, study.kinds)
 _MODULES = [import_module(f"{room.__name__}.{found.name}") for room in _ROOMS for found in iter_modules(room.__path__)]
 CONFIGS: Mapping[str, type] = {
@@ -68,7 +68,7 @@ class Listener:
     def probabilities(
         self, corpus: Corpus, track: int, starts: Int64[np.ndarray, " segment"]
     ) -> Float[np.ndarray, "segment class"]:
-        """Of each tag for itself, in the segments of a track that begin at `starts` (samples)."""
+        """The probability of each tag in the segments of a track that begin at `starts` (samples)."""
         found = []
         for place in range(0, len(starts), BATCH):
             chosen = starts[place : place + BATCH]

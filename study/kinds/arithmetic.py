@@ -14,7 +14,7 @@ from study.stages.stage import StageRun
 
 @dataclass(frozen=True, kw_only=True)
 class Arithmetic:
-    """How numbers are computed, as far as it gives a result its meaning; resolved before the identity is taken.
+    """How numbers are computed, as far as that gives a result its meaning. It is resolved before the identity is taken.
 
     `batch_norm`: statistics of each worker's share of a batch, or of the whole batch (GPU only).
     """
@@ -47,7 +47,7 @@ def on_device(network: nn.Module, run: StageRun) -> Any:
 
 
 def open_corpus(run: StageRun) -> Corpus:
-    """The corpus on the stage's device; ValueError if the folder holds another one than the identity says."""
+    """The corpus on the stage's device; ValueError if the folder holds another corpus than the identity says."""
     corpus = Corpus.open(local_copy(run.corpus_path, run.execution.corpus_cache))
     if corpus.digest != run.stage.corpus:
         raise ValueError(f"{run.corpus_path} has the digest {corpus.digest}, the stage needs {run.stage.corpus}")

@@ -1,4 +1,4 @@
-"""The stage kind that trains a bare backend on the target task, and what it has in common with the joint network's."""
+"""The stage kind that trains a bare backend on the target task, and what joint networks share with it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

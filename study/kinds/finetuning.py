@@ -24,9 +24,9 @@ from study.stages.stage import StageKind, StageResult, StageRun
 class FinetuningStage:
     """Configuration of a joint network's stage.
 
-    `unet`: whether the separator learns too. A random, frozen one first gets its BatchNorm statistics from
-    `calibration_batches` batches of training segments. `weights`: what the backend starts from where no stage trained
-    it. `separator_seed`: draws a random separator and calibrates it; None: `seed` does.
+    `unet`: whether the separator learns too. A random, frozen separator first gets BatchNorm statistics from
+    `calibration_batches` batches of training segments. `weights`: what the backend starts from if no stage trained it.
+    `separator_seed` draws a random separator and calibrates it; None: `seed` does.
     """
 
     seed: int

@@ -27,7 +27,7 @@ _log = logging.getLogger("study.stage")
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeStage:
-    """Configuration of a probe; `seed` draws a separator that no stage trained, and what it is calibrated with."""
+    """Configuration of a probe. `seed` draws a separator that no stage trained, and the segments that calibrate it."""
 
     seed: int
     probe: ProbeConfig

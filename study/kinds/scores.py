@@ -1,4 +1,4 @@
-"""What a test tells: metrics by name, and the records' tables of each track's and each tag's scores."""
+"""The result of a test: metrics by name, and tables of each track's and each tag's scores."""
 
 import numpy as np
 import pyarrow as pa

@@ -21,7 +21,7 @@ class Weights:
 
 
 def check_place(place: str, *, wanted: bool) -> None:
-    """ValueError for a file that no arm starts from, FileNotFoundError for one that is not there."""
+    """ValueError for a file that no arm starts from; FileNotFoundError if it does not exist."""
     if place and not wanted:
         raise ValueError(f"--imagenet-weights {place} is given, but no arm starts from such weights")
     if place and not Path(place).expanduser().is_file():
@@ -29,7 +29,7 @@ def check_place(place: str, *, wanted: bool) -> None:
 
 
 def add_weights(store: Store, place: str, backends: Iterable[BackendConfig]) -> Weights:
-    """Puts a file of ImageNet weights into the store, "": the hub's, once it is known to fit all of the backends.
+    """Checks that a file of ImageNet weights ("": the hub's) fits all of the backends, and puts it into the store.
 
     Raises:
         ValueError: naming the first tensor that does not fit, or the hub is out of reach.
@@ -45,7 +45,7 @@ def add_weights(store: Store, place: str, backends: Iterable[BackendConfig]) -> 
 def weights_to_plan_with(
     store: Store, place: str, backends: Iterable[BackendConfig], say: Callable[[str], None]
 ) -> Weights:
-    """Those that `add_weights` gives or, where the hub is out of reach, ones that no stage was trained from."""
+    """The weights of `add_weights` or, if the hub is out of reach, a name that no stage was trained from."""
     try:
         return add_weights(store, place, backends)
     except ValueError:

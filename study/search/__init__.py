@@ -1,1 +1,1 @@
-"""Hyperparameter search: the space, who draws the next values, when to stop, and the winner."""
+"""Searches: which hyperparameters an arm is trained with, found by Optuna."""

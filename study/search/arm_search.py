@@ -1,4 +1,4 @@
-"""The search for one arm: from values to stages, from the winner to its test, and to rows of records."""
+"""The search for one arm: its stages, the test of its winner, and its rows of records."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +24,7 @@ STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialSta
 
 
 def search_recipe(recipe: Recipe, arm: Arm, validate_every: int) -> Recipe:
-    """The recipe, whose last stage is validated as often as a search looks at it."""
+    """The recipe, with its last stage validated as often as the search needs."""
     name = str(arm.trial.backend)
     training = replace(last_training(recipe, arm.trial), validate_every=validate_every)
     backend = with_last_training(recipe.backends[name], arm.trial, training)
@@ -32,7 +32,7 @@ def search_recipe(recipe: Recipe, arm: Arm, validate_every: int) -> Recipe:
 
 
 def stage_of(values: Hyperparameters, *, arm: Arm, recipe: Recipe, corpora: Corpora, seed: int) -> Stage:
-    """The last stage of the arm with these values, scored on the validation split alone."""
+    """The arm's last stage with these values, scored on the validation split alone."""
     stage = tuned_stage(arm.trial, seed, recipe, corpora, values)
     label = f"search {arm.name}: {named(values.given, digits=3)}"
     return replace(stage, config=replace(stage.config, scored="validation"), label=label)
@@ -43,7 +43,10 @@ def is_complete(trial: FrozenTrial) -> bool:
 
 
 class ArmSearch:
-    """A feed: the stages that Optuna asks for and, once the budget is spent, the test of the best of them."""
+    """A feed of stages: those that Optuna asks for and, once the budget is spent, the test of the best one.
+
+    `settings`: what must stay the same when the search goes on.
+    """
 
     def __init__(
         self,
@@ -57,18 +60,18 @@ class ArmSearch:
         recipe: Recipe,
         corpora: Corpora,
         store: Store,
-        described: Mapping[str, Any],
+        settings: Mapping[str, Any],
         progress: Progress,
     ) -> None:
         self.arm, self.name, self.method, self.budget, self.space = arm, name, method, budget, space
-        self._recipe, self._corpora, self._store, self._described = recipe, corpora, store, described
+        self._recipe, self._corpora, self._store, self._settings = recipe, corpora, store, settings
         self.ask_tell = AskTell(
             name=name,
             storage=storage,
             space=space,
             method=method,
             budget=budget,
-            described=described,
+            settings=settings,
             stage_of=self.stage_of,
             store=store,
             progress=progress,
@@ -81,47 +84,45 @@ class ArmSearch:
     def more(self) -> Sequence[Stage]:
         new = list(self.ask_tell.more())
         if self.test is None and self.ask_tell.finished and (best := self.ask_tell.best()) is not None:
-            self.test = self._test_of(self.stage_of(Hyperparameters(**best.params)))
+            trained = self.stage_of(Hyperparameters(**best.params))
+            self.test = Stage(
+                kind=TEST,
+                config=TestStage(seed=self.method.seed, trained=trained.config),
+                corpus=trained.corpus,
+                parents={"trained": trained},
+                label=f"test of {trained.label}",
+            )
             new.append(self.test)
         return new
 
     def rule_of(self, identity: str) -> Rule | None:
         return self.ask_tell.rule_of(identity)
 
-    def _test_of(self, stage: Stage) -> Stage:
-        return Stage(
-            kind=TEST,
-            config=TestStage(seed=self.method.seed, trained=stage.config),
-            corpus=stage.corpus,
-            parents={"trained": stage},
-            label=f"test of {stage.label}",
-        )
-
     def tested(self, store: Store) -> dict[str, float]:
-        """The winner's metrics on the test split, once they are there."""
+        """The winner's metrics on the test split; empty until its test is done."""
         done = store.done(self.test.identity) if self.test else None
         return dict(store.outcome(self.test.identity, done.attempt)["metrics"]) if self.test and done else {}  # pyright: ignore[reportOptionalSubscript]
 
     def check_budget(self) -> None:
-        """ValueError for fewer trials than are told: arms would seem to have had equal budgets that had not."""
+        """ValueError for fewer trials than have ended: arms would seem to have had equal budgets."""
         if self.budget.trials is not None and self.budget.trials < len(self.ask_tell.ended):
             raise ValueError(
-                f"--budget {self.budget.trials}: of {self.name!r} {len(self.ask_tell.ended)} trials are told already"
+                f"--budget {self.budget.trials}: {len(self.ask_tell.ended)} trials of {self.name!r} have ended already"
             )
 
     def counts(self) -> dict[str, int]:
-        """How many trials ended how."""
+        """Number of trials by the state in which they ended."""
         states = [STATES[trial.state] for trial in self.ask_tell.ended]
         return {state: states.count(state) for state in STATES.values() if state in states}
 
     @property
     def num_epochs(self) -> tuple[int, int]:
-        """Epochs that the trials that did not fail trained, and would have trained without early stopping."""
+        """Epochs that the trials were trained, and would have been without early stopping; failed trials left out."""
         ended = [trial for trial in self.ask_tell.ended if trial.state != TrialState.FAIL]
         return sum(self.epochs(trial) for trial in ended), self.method.num_epochs * len(ended)
 
     def epochs(self, trial: FrozenTrial) -> int:
-        """How many it has trained, as far as it was judged."""
+        """Epochs after which the trial ended."""
         return self.method.num_epochs if is_complete(trial) else max(trial.intermediate_values, default=0)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -132,7 +133,7 @@ class ArmSearch:
                 "arm": self.arm.name,
                 "state": STATES[trial.state],
                 "final_stage": trial.user_attrs["stage"],
-                # Optuna gives a trial that was given up the value that it had reached.
+                # Optuna gives a trial that was stopped early the last value that it reached.
                 "values": dict(zip(self.method.objectives, trial.values, strict=True)) if is_complete(trial) else {},
                 "numbers": {k: float(v) for k, v in trial.params.items() if not isinstance(v, str)},
                 "choices": {k: v for k, v in trial.params.items() if isinstance(v, str)},
@@ -144,12 +145,12 @@ class ArmSearch:
         ]
 
     def description(self) -> dict[str, Any]:
-        """What the search is, and what has come of it."""
+        """What the search is, and what it has found."""
         best = self.ask_tell.best()
         return {
             "name": self.name,
             "arm": self.arm.name,
-            **self._described,
+            **self._settings,
             "budget": str(self.budget),
             "num_epochs": self.method.num_epochs,
             "winner": None if best is None else best.number,
@@ -157,7 +158,7 @@ class ArmSearch:
         }
 
     def entry(self) -> dict[str, Any] | None:
-        """The winner, as an ablation takes it."""
+        """The winner, as an entry of the winner file."""
         best = self.ask_tell.best()
         if best is None:
             return None
@@ -169,8 +170,8 @@ class ArmSearch:
             "value": best.values[0],
             "test": self.tested(self._store),
             "seed": self.method.seed,
-            "preset": self._described["preset"],
+            "preset": self._settings["preset"],
             "budget": str(self.budget),
             "trials": self.counts(),
-            "corpora": self._described["corpora"],
+            "corpora": self._settings["corpora"],
         }

@@ -9,26 +9,27 @@ from optuna.terminator import EMMREvaluator, MedianErrorEvaluator, Terminator
 
 TERMINATOR = "terminator"
 FEWEST_FOR_TERMINATOR = 20
-# It fits Gaussian processes to all trials.
+# The terminator is slow: it fits Gaussian processes to all trials.
 TERMINATOR_EVERY = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Trials, seconds that their last stages train, or until Optuna's terminator expects less of more than noise gives.
+    """The end of a search: so many trials, so many seconds of training, or Optuna's terminator.
 
-    Exactly one of them is given.
+    Exactly one of them is given. The seconds are those of the trials' last stages. The terminator ends a search when
+    another trial promises less improvement than noise gives.
     """
 
     trials: int | None = None
     stage_seconds: float | None = None
-    until_worthless: bool = False
+    until_terminator: bool = False
 
     @classmethod
     def parsed(cls, text: str) -> "Budget":
         """From "30", "3600s" or "terminator"; ValueError for anything else."""
         if text == TERMINATOR:
-            return cls(until_worthless=True)
+            return cls(until_terminator=True)
         number, is_time = text.removesuffix("s"), text.endswith("s")
         try:
             amount = float(number) if is_time else int(number)
@@ -45,15 +46,15 @@ class Budget:
             f"{self.stage_seconds:g} s of training" if self.stage_seconds is not None else "until Optuna's terminator"
         )
 
-    def allows(self, num_asked: int, seconds: float, *, is_worthless: bool) -> bool:
-        """Whether one trial more may be asked for."""
+    def allows(self, num_asked: int, seconds: float, *, terminated: bool) -> bool:
+        """Whether one more trial may be asked for."""
         if self.trials is not None:
             return num_asked < self.trials
-        return seconds < self.stage_seconds if self.stage_seconds is not None else not is_worthless
+        return seconds < self.stage_seconds if self.stage_seconds is not None else not terminated
 
 
-def is_worthless(study: optuna.Study) -> bool:
-    """Whether Optuna's terminator expects less of one trial more than what noise makes of it."""
+def should_terminate(study: optuna.Study) -> bool:
+    """Whether Optuna's terminator expects less improvement from one more trial than noise gives."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         improvement = EMMREvaluator(seed=0)

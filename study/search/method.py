@@ -1,4 +1,4 @@
-"""Method: how a search searches, who draws its values, and what its objectives are of a stage."""
+"""Method: which sampler draws a search's values, which objectives it has, and when it stops a trial early."""
 
 import warnings
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ DURATION = "duration_s"
 
 
 def sampler_of(name: SamplerName, seed: int, number: int) -> BaseSampler:
-    """The sampler for one trial, with random numbers of its own."""
+    """The sampler of one trial, with its own random numbers."""
     own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     if name == "tpe":
         return TPESampler(seed=own)
@@ -35,16 +35,16 @@ class Method:
     """How a search searches.
 
     Attributes:
-        objectives: what is asked of a stage, by name; whether it is to be large.
-        width: how many trials may be on their way at once.
-        halving: when trials are given up early; None: never.
-        num_epochs: of a whole stage.
+        objectives: name -> whether larger is better.
+        parallel: how many trials may run at once.
+        halving: when trials are stopped early; None: never.
+        num_epochs: of a trial that is not stopped early.
     """
 
     sampler: SamplerName
     objectives: Mapping[str, bool]
     seed: int
-    width: int
+    parallel: int
     halving: Halving | None
     num_epochs: int
 
@@ -57,11 +57,11 @@ class Method:
         return [StudyDirection.MAXIMIZE if large else StudyDirection.MINIMIZE for large in self.objectives.values()]
 
     def values(self, outcome: Mapping[str, Any]) -> list[float]:
-        """What the objectives are of a stage that is done; quality is measured on the validation split."""
+        """The objectives' values of a stage that is done. Metrics are those of the validation split."""
         found = outcome["metrics"] | {f"validation_{DURATION}": trained_s(outcome["epochs"])}
         return [float(found[f"validation_{name}"]) for name in self.objectives]
 
 
 def trained_s(epochs: Iterable[Mapping[str, Any]]) -> float:
-    """Seconds of training, before interruptions and after them."""
+    """Seconds of training, those before an interruption included."""
     return sum(float(epoch[DURATION]) for epoch in epochs)

@@ -1,4 +1,4 @@
-"""The space of a search: a range for each hyperparameter that is varied, checked before anything is asked."""
+"""The space of a search: a range for each hyperparameter that it varies, checked before the search starts."""
 
 import math
 from collections.abc import Mapping
@@ -23,14 +23,23 @@ class Suggest(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Real:
-    """Numbers from `low` to `high`; `log`: evenly in their logarithm. ValueError for an empty or inverted range."""
+    """Numbers from `low` to `high`; `log`: drawn evenly on a logarithmic scale.
+
+    ValueError for an empty or inverted range.
+    """
 
     low: float
     high: float
     log: bool = False
 
     def __post_init__(self) -> None:
-        _check_range(self)
+        name = f"{type(self).__name__} from {self.low} to {self.high}"
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            raise ValueError(f"{name}: both ends are finite numbers")
+        if not self.low < self.high:
+            raise ValueError(f"{name}: the range is {'empty' if self.low == self.high else 'inverted'}")
+        if self.log and not self.low > 0:
+            raise ValueError(f"{name}: on a logarithmic scale both ends are positive")
 
     @property
     def ends(self) -> tuple[Value, ...]:
@@ -45,7 +54,7 @@ class Real:
 
 @dataclass(frozen=True, kw_only=True)
 class Whole(Real):
-    """Whole numbers likewise, both ends among them."""
+    """Whole numbers from `low` to `high`, both included."""
 
     low: int
     high: int
@@ -56,7 +65,7 @@ class Whole(Real):
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some values; ValueError for none, or for one that stands there twice."""
+    """One of a few values; ValueError if there is none, or if one is given twice."""
 
     values: tuple[Value, ...]
 
@@ -79,22 +88,12 @@ class Choice:
 Range = Real | Choice
 
 
-def _check_range(given: Real) -> None:
-    name, low, high = type(given).__name__, given.low, given.high
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError(f"{name} from {low} to {high}: both ends are finite numbers")
-    if not low < high:
-        raise ValueError(f"{name} from {low} to {high}: the range is {'empty' if low == high else 'inverted'}")
-    if given.log and not low > 0:
-        raise ValueError(f"{name} from {low} to {high}: on a logarithmic scale both ends are positive")
-
-
 @dataclass(frozen=True)
 class Space:
-    """Ranges by the name of the hyperparameter.
+    """Hyperparameter -> range.
 
     Raises:
-        ValueError: no range, a name that no hyperparameter has, or a range with a value that it cannot have.
+        ValueError: no range, an unknown hyperparameter, or a range with a value that the hyperparameter cannot have.
     """
 
     ranges: Mapping[str, Range] = field(default_factory=dict)
@@ -102,30 +101,30 @@ class Space:
     def __post_init__(self) -> None:
         if not self.ranges:
             raise ValueError("the space of a search is empty; give a range for at least one hyperparameter")
-        for name, among in self.ranges.items():
+        for name, given in self.ranges.items():
             if name not in NAMES:
                 raise ValueError(f"there is no hyperparameter {name!r}; there are: {', '.join(NAMES)}")
-            if name == "batch_size" and type(among) is Real:
+            if name == "batch_size" and type(given) is Real:
                 raise ValueError("batch_size is a whole number; give Whole or Choice")
-            for value in among.ends:
+            for value in given.ends:
                 Hyperparameters(**{name: value})  # pyright: ignore[reportArgumentType]
 
     def check(self, trial: Trial, arm: str) -> None:
-        """ValueError for a hyperparameter of a part that the trial has not."""
+        """ValueError for a hyperparameter of a part that the trial does not have."""
         for name in self.ranges:
             if name not in applicable(trial):
                 raise ValueError(f"arm {arm!r} has no part for {name}; it has: {', '.join(sorted(applicable(trial)))}")
 
     def suggest(self, trial: Suggest) -> Hyperparameters:
-        """Values that a sampler draws, in the order of the ranges."""
-        return Hyperparameters(**{name: among.suggest(trial, name) for name, among in self.ranges.items()})  # pyright: ignore[reportArgumentType]
+        """Draws a value for each range, in their order."""
+        return Hyperparameters(**{name: given.suggest(trial, name) for name, given in self.ranges.items()})  # pyright: ignore[reportArgumentType]
 
     @property
     def size(self) -> int | None:
-        """How many choices of values there are; None for without end."""
+        """How many combinations of values there are; None: infinitely many."""
         sizes = [
-            len(among.values) if isinstance(among, Choice) else among.high - among.low + 1
-            for among in self.ranges.values()
-            if isinstance(among, Choice | Whole)
+            len(given.values) if isinstance(given, Choice) else given.high - given.low + 1
+            for given in self.ranges.values()
+            if isinstance(given, Choice | Whole)
         ]
         return math.prod(sizes) if len(sizes) == len(self.ranges) else None

@@ -4,10 +4,10 @@ Two configurations have one identity exactly when they would give the same resul
 
 - a dataclass becomes an object of its fields and, under the key "class" (which no field can be called), its class name,
   so that two alternatives with equal fields stay apart;
-- numbers that are equal are written equally (1 and 1.0 are both `1`, as in RFC 8785), so that a decimal point in a
-literal makes no difference; `True` is not 1;
-- a field that is added later declares the value that means "as before". While it has that value it is left out, so that
-older results keep their identity: `field(default="zero", metadata={"legacy": "random"})`.
+- numbers that are equal are written equally (1 and 1.0 are both `1`, as in RFC 8785), so that a decimal point in
+  a literal makes no difference; `True` is not 1;
+- a field that is added later declares the value that means "as before". While it has that value it is left out, so
+  that older results keep their identity: `field(default="zero", metadata={"legacy": "random"})`.
 """
 
 import dataclasses

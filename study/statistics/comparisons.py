@@ -1,6 +1,6 @@
 """Comparisons: which arms a study set out to compare, and which of them may be called significantly different.
 
-Only a planned comparison earns a star, and only where the seeds replicate all that the two arms differ in.
+Only a planned comparison can earn a star, and only if the seeds replicate everything in which the two arms differ.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ from study.statistics.over_seeds import (
 )
 from study.statistics.power import num_pairs_needed, smallest_detectable_effect
 
-# Below, the exact sign-flip test cannot reach 1 % and says little beside the t test.
+# With fewer seeds the exact sign-flip test cannot reach 1 % and adds little to the t test.
 FEWEST_FOR_SIGN_FLIP = fewest_pairs_for(0.01)
 
 
@@ -44,16 +44,16 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """What a comparison gave: the arm minus what it is against, over the seeds that both have.
+    """The result of a comparison: the arm minus the other one, over the seeds that both have.
 
     Attributes:
         planned: otherwise post hoc.
         differences: by seed, in the order of `seeds`.
-        contrast: difference, interval and p of the paired t test; None where `reasons` say why.
-        p_holm: adjusted over all planned comparisons; None where no star may be given.
+        contrast: difference, interval and p of the paired t test; where it is None, `reasons` say why.
+        p_holm: adjusted over all planned comparisons; None if it cannot have a star.
         star: whether it is significant.
-        reasons: in plain words, why no star may be given; empty where it may.
-        note: what both arms share at all seeds, so that the answer holds for that one checkpoint.
+        reasons: in plain words, why it cannot have a star; empty if it can.
+        note: what both arms share at all seeds; the answer holds for that one checkpoint.
     """
 
     comparison: Comparison
@@ -68,7 +68,7 @@ class Compared:
 
     @property
     def difference(self) -> float | None:
-        """The mean, also where one seed gives no interval."""
+        """The mean; there is one even if a single seed gives no interval."""
         return float(np.mean(self.differences)) if self.differences else None
 
     @property
@@ -97,7 +97,7 @@ class Compared:
         return smallest_detectable_effect(len(self.seeds), self._array.std(ddof=1), power=power, alpha=alpha)
 
     def seeds_needed(self, *, power: float = 0.8, alpha: float = 0.05) -> int | None:
-        """To show an effect of the size observed, were the true one as large; None for more than anyone will train."""
+        """The seeds that would show an effect as large as the one observed; None for more than anyone will train."""
         size = self.effect_size
         return None if size is None else num_pairs_needed(size, power=power, alpha=alpha)
 
@@ -109,10 +109,10 @@ class Compared:
 def compare(
     measured: Measurements, planned: Sequence[Comparison], *, post_hoc: Sequence[Comparison] = (), alpha: float = 0.05
 ) -> list[Compared]:
-    """The planned comparisons, then those post hoc; intervals have the confidence 1 - `alpha`, each for itself.
+    """The planned comparisons, then those post hoc. Each interval has the confidence 1 - `alpha` by itself.
 
-    Holm's family is all planned comparisons, of every metric. One that may have no star counts as p = 1 in it: so a
-    star that stands does not fall when the study goes on elsewhere.
+    Holm's family is all planned comparisons, of every metric. A comparison that cannot have a star counts as p = 1, so
+    a star does not disappear when other arms are completed.
 
     Raises:
         ValueError: a comparison given twice, or of an arm or metric that is not there.

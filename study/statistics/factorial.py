@@ -33,7 +33,7 @@ class Factorial:
 
     @classmethod
     def of(cls, factors: Sequence[str], cells: Mapping[tuple[str, ...], Mapping[int, float]]) -> "Factorial":
-        """From the values of each combination of levels, which stand in the order of the factors, by seed.
+        """Made from the values by seed of each combination of levels, in the order of the factors.
 
         Raises:
             ValueError: no cell, or, naming it, a combination that is missing, a seed at which one lacks a finite value,
@@ -51,11 +51,11 @@ class Factorial:
         return cls(levels=levels, seeds=seeds, values=np.reshape(values, [*map(len, levels.values()), len(seeds)]))
 
     def main_effect(self, change: Change, *, confidence: float = 0.95) -> Contrast:
-        """What the change does, mean over all combinations of the other factors' levels."""
+        """The effect of the change: the mean over all combinations of the other factors' levels."""
         return self._contrast([change], confidence)
 
     def interaction(self, first: Change, second: Change, *, confidence: float = 0.95) -> Contrast:
-        """By how much more the first change does at the second's level than at the one it is against.
+        """How much larger the first change's effect is at the second change's new level than at its old one.
 
         ValueError for two changes of one factor.
         """

@@ -1,4 +1,4 @@
-"""What a study has measured, what its runs are made of, and so what its seeds replicate."""
+"""Measurements: the values of a study's runs and the stages behind them, which show what its seeds replicate."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ class Measurements:
     """Values of runs, and the stages of every planned run.
 
     Attributes:
-        values: metric -> arm -> seed -> value; a run that is missing or failed has none, and one that is not finite
-            counts as failed.
+        values: metric -> arm -> seed -> value. A missing or failed run has none; a value that is not finite counts as
+        failed.
         stages: arm -> seed -> identities of all stages of the planned run.
         kinds: identity -> name of the stage's kind.
         deterministic: kinds in which nothing is drawn, so that running them once is enough.
@@ -43,13 +43,14 @@ class Measurements:
         return {seed: value for seed, value in by_seed.items() if np.isfinite(value)}
 
     def incomplete(self, metric: str, *arms: str) -> list[str]:
-        """In plain words, which of the arms lack values at seeds that any of them was planned with."""
+        """In plain words: which arms lack values at seeds that any of them was planned with."""
         planned = sorted({seed for arm in arms for seed in self.stages[arm]})
         lacking = {arm: [seed for seed in planned if seed not in self.finite(metric, arm)] for arm in arms}
         return [f"incomplete: {arm} is missing or failed at {_named(seeds)}" for arm, seeds in lacking.items() if seeds]
 
     def conditional(self, arm: str, against: str, seeds: Sequence[int]) -> list[str]:
-        """In plain words, what the arms differ in that several of the seeds share: these seeds do not replicate it."""
+        """In plain words: in which stages the arms differ although several seeds share one; these seeds do not
+        replicate it."""
         reasons = []
         for own, other in ((arm, against), (against, arm)):
             for stage, users in self._shared(own, seeds).items():
@@ -58,13 +59,13 @@ class Measurements:
         return list(dict.fromkeys(f"conditional on that one checkpoint: {reason}" for reason in reasons))
 
     def note(self, arm: str, against: str, seeds: Sequence[int]) -> str:
-        """In plain words, what both arms have one of for all the seeds; empty where nothing."""
+        """In plain words: which stages both arms share at all seeds; empty if none."""
         both = self._shared(arm, seeds).items() & self._shared(against, seeds).items()
         kinds = sorted({self.kinds[stage] for stage, users in both if len(users) == len(seeds)})
         return f"holds for one checkpoint: both arms have the same {' and '.join(kinds)} at all seeds" if kinds else ""
 
     def _shared(self, arm: str, seeds: Iterable[int]) -> dict[str, tuple[int, ...]]:
-        """Stages with something drawn that several of these seeds of an arm have in common, and those seeds."""
+        """Stages that draw random numbers and that several of these seeds of an arm share, with those seeds."""
         users: dict[str, tuple[int, ...]] = {}
         for seed in seeds:
             for stage in dict.fromkeys(self.stages[arm][seed]):

@@ -1,7 +1,6 @@
 """Statistics over seeds: pure functions on arrays.
 
-What is repeated is the run, with another seed on the same tracks; what other tracks would change is in
-track_statistics.py.
+A run is repeated with another seed on the same tracks. What other tracks would change is in over_tracks.py.
 """
 
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from jaxtyping import Float
 from scipy import special, stats
 
 Varies = Literal["seeds", "tracks"]
-# With so many pairs or fewer the sign-flip test goes through all signs (32,768 sums).
+# Up to so many pairs the sign-flip test goes through all signs (32,768 sums).
 MOST_ENUMERATED_PAIRS = 16
 # Differences that spread less than this, relative to the largest, differ by rounding only.
 ROUNDING = 1e-9
@@ -33,8 +32,8 @@ class Interval:
     """An estimate with its confidence interval, and what varies in it.
 
     Attributes:
-        varies: "seeds": runs with other seeds on the same tracks; "tracks": other tracks before the same networks.
-            Neither kind of interval covers what the other does.
+        varies: "seeds": other seeds, the same tracks; "tracks": other tracks, the same networks. Neither kind of
+        interval covers the other's variation.
         num: how many seeds (or tracks) there were.
     """
 
@@ -66,7 +65,7 @@ class Interval:
 
 
 class Contrast(NamedTuple):
-    """An estimated difference with its interval, and the two-sided p-value of its being zero."""
+    """An estimated difference with its interval, and the two-sided p-value of zero difference."""
 
     interval: Interval
     p: float
@@ -98,7 +97,7 @@ def paired_difference(arm: Mapping[int, float], reference: Mapping[int, float]) 
 
 
 def do_vary(differences: Float[np.ndarray, " seed"]) -> bool:
-    """Whether differences spread by more than rounding; those that do not have no t test."""
+    """Whether differences vary by more than rounding; if not, there is no t test."""
     return bool(np.ptp(differences) > ROUNDING * np.abs(differences).max())
 
 
@@ -126,7 +125,7 @@ def paired_t(differences: Float[np.ndarray, " seed"], *, confidence: float = 0.9
 
 
 def welch_t(arm: Spread, reference: Spread, *, confidence: float = 0.95) -> Contrast:
-    """`arm` minus `reference` from means and standard deviations alone, as they are published: Welch's t test.
+    """`arm` minus `reference` from published means and standard deviations alone: Welch's t test.
 
     ValueError for an arm of fewer than two runs, or if neither has any spread.
     """
@@ -167,20 +166,20 @@ def effect_size(differences: Float[np.ndarray, " seed"]) -> float:
 def sign_flip_p(differences: Float[np.ndarray, " seed"], *, num_resamples: int = 50_000, seed: int = 0) -> float:
     """Two-sided p-value of the sign-flip (permutation) test of the mean difference.
 
-    Exact up to `MOST_ENUMERATED_PAIRS` pairs; beyond, `num_resamples` random flips, of which the observed signs count
-    as one more, so that p is never zero. ValueError for no difference, or one that is not finite.
+    Exact up to `MOST_ENUMERATED_PAIRS` pairs. With more, `num_resamples` random flips; the observed signs count as one
+    of them, so that p is never zero. ValueError for no difference, or one that is not finite.
     """
     _check_finite(differences, at_least=1)
     exact = len(differences) <= MOST_ENUMERATED_PAIRS
     signs = _all_signs(len(differences)) if exact else _random_signs(len(differences), num_resamples, seed)
     observed = abs(differences.sum())
-    # Sums that are equal on paper must not be told apart by the order of addition.
+    # The order of addition must not make equal sums differ.
     extreme = np.abs(signs @ differences) >= observed - ROUNDING * np.abs(differences).sum()
     return float(extreme.mean() if exact else (extreme.sum() + 1) / (num_resamples + 1))
 
 
 def _all_signs(num_pairs: int) -> Float[np.ndarray, "resample seed"]:
-    """Every choice of signs once, up to the sign of all: that of the last pair stays positive."""
+    """Every choice of signs once; the last pair stays positive, since flipping all signs changes nothing."""
     choices = np.arange(2 ** (num_pairs - 1))[:, None] >> np.arange(num_pairs)
     return 1.0 - 2.0 * (choices & 1)
 
@@ -196,7 +195,7 @@ def smallest_sign_flip_p(num_pairs: int) -> float:
 
 
 def fewest_pairs_for(p: float) -> int:
-    """The fewest pairs with which that test can reach `p`, above 0."""
+    """The fewest pairs with which that test can reach `p` (above 0)."""
     return next(num_pairs for num_pairs in count(1) if smallest_sign_flip_p(num_pairs) <= p)
 
 

@@ -1,7 +1,7 @@
-"""Statistics over test tracks: how sure a ROC-AUC is, were other tracks drawn, with the networks as they are.
+"""Statistics over test tracks: how much a ROC-AUC would vary with other tracks and the same networks.
 
-The ROC-AUC of a tag is a mean over pairs of tracks, and each track's part in it is known in closed form (DeLong et al.
-1988; midranks as in Sun and Xu 2014). Parts of several tags, arms or seeds on the same tracks add up track by track,
+The ROC-AUC of a tag is a mean over pairs of tracks. Each track's influence on it has a closed form (DeLong et al. 1988;
+midranks as in Sun and Xu 2014). Influences of several tags, arms or seeds on the same tracks add up track by track,
 which takes their covariance into account.
 """
 
@@ -17,7 +17,7 @@ from study.statistics.over_seeds import Contrast, Interval
 
 @dataclass(frozen=True, kw_only=True)
 class TrackROCAUC:
-    """The ROC-AUC of each tag, or a difference of two such, and every track's part in its sampling error.
+    """The ROC-AUC of each tag, or a difference of two, and every track's influence on its sampling error.
 
     Attributes:
         influence: sums to 0 over the tracks of a tag; its sum of squares is DeLong's variance, and the sum of products
@@ -41,7 +41,7 @@ class TrackROCAUC:
         return np.sqrt((self.influence**2).sum(axis=0))
 
     def of_tag(self, column: int, *, confidence: float = 0.95) -> Contrast:
-        """One tag's ROC-AUC (or difference); the p-value is that of zero, and says something of differences only."""
+        """One tag's ROC-AUC or difference. The p-value is that of zero and means something for differences only."""
         return self._contrast(self.value[[column]], self.influence[:, [column]], confidence)
 
     def macro(self, *, confidence: float = 0.95) -> Contrast:
@@ -71,7 +71,7 @@ def roc_auc_over_tracks(
     *,
     tags: Sequence[str],
 ) -> TrackROCAUC:
-    """ROC-AUC of each tag; of several seeds' scores the mean of their ROC-AUCs, with these seeds as they are.
+    """ROC-AUC of each tag; for several seeds' scores the mean of their ROC-AUCs, with these seeds fixed.
 
     Args:
         targets: above 0 where the track has the tag.
@@ -97,7 +97,7 @@ def _one_tag(
     """The ROC-AUC of a tag and the tracks' influence on it, mean over the seeds."""
     num_positive, num_negative = int(positive.sum()), int((~positive).sum())
     ranks = stats.rankdata(scores, axis=1)
-    # Share of the other side's tracks that each track is ranked rightly against; a tie is half.
+    # Of each track, the share of tracks of the other class that it is ranked correctly against; a tie counts half.
     won = np.empty(scores.shape)
     won[:, positive] = (ranks[:, positive] - stats.rankdata(scores[:, positive], axis=1)) / num_negative
     won[:, ~positive] = 1 - (ranks[:, ~positive] - stats.rankdata(scores[:, ~positive], axis=1)) / num_positive

@@ -1,4 +1,4 @@
-"""Power: which effect so many seeds can show, and how many seeds an effect would need.
+"""Power: which effect a number of seeds can show, and how many seeds an effect would need.
 
 All of it is for the two-sided paired t test. Effects are in standard deviations of the differences unless said
 otherwise.
@@ -20,12 +20,12 @@ def power_of(effect: float, num_pairs: int, *, alpha: float = ALPHA) -> float:
     _check(num_pairs, alpha)
     df, shift = num_pairs - 1, abs(effect) * np.sqrt(num_pairs)
     critical = stats.t.isf(alpha / 2, df)
-    # The lower tail as the upper one of the mirrored distribution: scipy's own is NaN for some large effects.
+    # The lower tail is the upper tail of the mirrored distribution: scipy's own is NaN for some large effects.
     return float(stats.nct.sf(critical, df, shift) + stats.nct.sf(critical, df, -shift))
 
 
 def smallest_detectable_effect(num_pairs: int, sd: float, *, power: float = 0.8, alpha: float = ALPHA) -> float:
-    """The smallest effect, in the unit of `sd`, that so many pairs show with that power.
+    """The smallest effect, in the unit of `sd`, that this number of pairs shows with this power.
 
     Args:
         sd: standard deviation of the paired differences.
@@ -48,7 +48,7 @@ def _in_sds(num_pairs: int, power: float, alpha: float) -> float:
 
 
 def num_pairs_needed(effect: float, *, power: float = 0.8, alpha: float = ALPHA) -> int | None:
-    """The fewest pairs that show an effect with that power, were the true one as large; None above `MOST_SEEDS`."""
+    """The fewest pairs that show a true effect of this size with this power; None above `MOST_SEEDS`."""
     _check(2, alpha, power)
     enough = 2
     while power_of(effect, enough, alpha=alpha) < power:

@@ -1,7 +1,7 @@
 """Bootstrap over test tracks, for metrics whose standard error has no closed form here: PR-AUC and accuracy.
 
-A resample of the tracks is how often each of them was drawn. A metric takes such counts, so that arms and tags are
-measured on the same resamples, and their covariance is part of every difference and mean.
+A resample says how often each track was drawn. Metrics take such counts, so arms and tags are measured on the same
+resamples, and every difference and mean includes their covariance.
 """
 
 from collections.abc import Callable
@@ -28,10 +28,10 @@ def resampled(num_tracks: int, num_resamples: int, generator: np.random.Generato
 def bootstrap(
     metric: Metric, num_tracks: int, *, num_resamples: int = 1000, seed: int = 0, confidence: float = 0.95
 ) -> Contrast:
-    """A metric of the tracks as they are, with a normal interval of the bootstrap's standard error.
+    """A metric of the tracks, with a normal interval from the bootstrap's standard error.
 
-    A difference is a metric too: `lambda counts: first(counts) - second(counts)`. The standard error of 1000 resamples
-    is itself sure to about 2 %.
+    A difference is a metric too: `lambda counts: first(counts) - second(counts)`. With 1000 resamples the standard
+    error itself is accurate to about 2 %.
 
     Raises:
         ValueError: fewer than two tracks or resamples.
@@ -78,10 +78,10 @@ def _average_precision(
             f"some resample holds none of the {len(hits)} tracks of a tag; so rare a tag has no bootstrap interval"
         )
     right = found[np.searchsorted(hits, upto) - 1]
-    # Where nothing is retrieved yet, the hit was not drawn and its weight is zero.
+    # If nothing is retrieved yet, the hit was not drawn and its weight is zero.
     return (weights * right / np.maximum(retrieved, 1)).sum(axis=0) / found[-1]
 
 
 def accuracy(right: Bool[np.ndarray, " track"], counts: Counts) -> Float[np.ndarray, " resample"]:
-    """Share of rightly classified tracks on each resample."""
+    """Share of correctly classified tracks in each resample."""
     return right.astype(np.float64) @ counts / counts.sum(axis=0)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 @contextmanager
 def locked(path: Path, *, busy: str = "") -> Iterator[None]:
-    """Holds the lock. If another process holds it, waits for that one or, with `busy`, raises ValueError with these
-    words."""
+    """Holds the lock. If another process has it, waits or, with `busy`, raises ValueError with these words."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:

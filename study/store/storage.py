@@ -93,8 +93,9 @@ class Storage:
             self._filesystem.delete_dir(self._path(path))
 
     def delete_unfinished(self, folder: str, prefix: str) -> None:
-        """Removes the unfinished files that killed writers left in a folder, of names with this prefix. Object stores
-        keep no such files. A writer that is still alive gets a FileNotFoundError.
+        """Removes the unfinished files that killed writers left in a folder, of names with this prefix.
+
+        Object stores keep no such files. A writer that is still alive gets a FileNotFoundError.
         """
 
     def check_writable(self) -> None:

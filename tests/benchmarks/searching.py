@@ -98,7 +98,7 @@ def search(folder: Path, space: str, sampler: Any, seed: int, early: bool) -> st
         sampler=sampler,
         objectives={"roc_auc": True},
         seed=seed,
-        width=WIDTH,
+        parallel=WIDTH,
         halving=Halving(grace_epochs=2) if early else None,
         num_epochs=NUM_EPOCHS,
     )
@@ -108,7 +108,7 @@ def search(folder: Path, space: str, sampler: Any, seed: int, early: bool) -> st
         space=WIDE if space == "wide" else SMALL,
         method=method,
         budget=Budget(trials=NUM_TRIALS),
-        described={},
+        settings={},
         stage_of=stage_of,
         store=store,
         progress=progress,

@@ -10,7 +10,7 @@ from rich.console import Console
 from components.corpora.generated.config import GeneratedConfig
 from study.command.options import Options
 from study.command.preset import Preset
-from study.command.study import Command
+from study.command.study import StudyCommand
 from study.design.arms import Arm
 from study.stages.stage import Stage, StageResult
 from study.store.attempt import begin_attempt
@@ -20,12 +20,12 @@ from tests.study.toy_study import TAGS, recipe, study
 PRESETS = {"toy": Preset(description="toy", generated=GeneratedConfig(), recipe=recipe(), imagenet=True)}
 
 
-def command(options: Options, *arms: Arm, columns: int = 100, presets: Any = None) -> Command:
+def command(options: Options, *arms: Arm, columns: int = 100, presets: Any = None) -> StudyCommand:
     console = Console(file=io.StringIO(), width=columns)
-    return Command(study(*arms), presets or PRESETS, options, console)
+    return StudyCommand(study(*arms), presets or PRESETS, options, console)
 
 
-def text_of(command: Command) -> str:
+def text_of(command: StudyCommand) -> str:
     """What it has told so far."""
     file = command.console.file
     assert isinstance(file, io.StringIO)

@@ -62,11 +62,11 @@ class Bench:
 
     def __init__(self, folder: Path, space: Space = SPACE, *, budget: str = "14", **method: Any) -> None:
         self.folder, self.space, self.budget = folder, space, Budget.parsed(budget)
-        defaults: dict[str, Any] = {"sampler": "tpe", "objectives": {"roc_auc": True}, "seed": 1, "width": 3}
+        defaults: dict[str, Any] = {"sampler": "tpe", "objectives": {"roc_auc": True}, "seed": 1, "parallel": 3}
         defaults |= {"halving": Halving(grace_epochs=1), "num_epochs": NUM_EPOCHS}
         self.method = Method(**{**defaults, **method})
 
-    def made(self, described: Mapping[str, Any] | None = None) -> tuple[AskTell, Progress, Store]:
+    def made(self, settings: Mapping[str, Any] | None = None) -> tuple[AskTell, Progress, Store]:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         store, progress = Store(self.folder / "store"), Progress()
         ask_tell = AskTell(
@@ -75,7 +75,7 @@ class Bench:
             space=self.space,
             method=self.method,
             budget=self.budget,
-            described=described or {"space": "toy"},
+            settings=settings or {"space": "toy"},
             stage_of=stage_of,
             store=store,
             progress=progress,

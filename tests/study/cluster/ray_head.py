@@ -86,8 +86,10 @@ class Head:
             time.sleep(1)
 
     def _start_node(self, *options: str, **settings: str) -> "subprocess.Popen[bytes]":
+        # Every node's agent has a port of its own: another cluster of this machine may hold the usual one.
+        own_port = f"--dashboard-agent-listen-port={free_port()}"
         return subprocess.Popen(
-            [RAY, "start", "--block", "--node-ip-address=127.0.0.1", *options],
+            [RAY, "start", "--block", "--node-ip-address=127.0.0.1", own_port, *options],
             cwd=ROOT, env=self.env | settings, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from study.command import display
-from study.command.display import describe, line, render, shown, terminal
+from study.command.display import describe, line, render, showing, terminal
 from study.stages import progress
 from study.stages.graph import StageGraph
 from study.stages.progress import Progress, counts, duration
@@ -121,7 +121,7 @@ def test_a_stage_without_a_report_is_starting(going):
 
 def test_plain_lines_where_there_is_no_terminal(going):
     console = Console(file=io.StringIO(), width=20)
-    with shown(going, console):
+    with showing(going, console):
         going.start(LEFT.identity)
         going.end(LEFT.identity, "failed", "ValueError: a cause [/that] is longer than the console is wide")
     lines = console.file.getvalue().splitlines()
@@ -134,7 +134,7 @@ def test_plain_lines_tell_of_running_stages_now_and_then(going, monkeypatch):
     monkeypatch.setattr(display, "PLAIN_EVERY_S", 0.0)
     written = io.StringIO()
     going.report(LEFT.identity, STEP)
-    with shown(going, Console(file=written, width=20)):
+    with showing(going, Console(file=written, width=20)):
         for _ in itertools.takewhile(lambda _: "\n" not in written.getvalue(), range(1000)):
             time.sleep(0.01)
     first = written.getvalue().splitlines()[0]
@@ -143,7 +143,7 @@ def test_plain_lines_tell_of_running_stages_now_and_then(going, monkeypatch):
 
 def test_the_live_view_leaves_no_trace(going):
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
-    with shown(going, console):
+    with showing(going, console):
         going.report(LEFT.identity, STEP)
     assert not going.listeners
 

@@ -1,4 +1,4 @@
-"""What would run and why, told before anything is trained."""
+"""What would run and why, printed before anything is trained."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from components.networks.spectrogram import MelConfig
 from study.command.plan import check_comparisons, smallest_effect
-from study.command.study import Command
+from study.command.study import StudyCommand
 from study.design.arms import bare, one_factor_off
 from study.design.study import Study, against
 from study.store.attempt import begin_attempt
@@ -65,7 +65,7 @@ def test_the_plans_lines_are_never_wrapped(options, columns):
     assert places[0] == places[2] == places[3]
 
 
-def explained(made: Command, name: str) -> list[str]:
+def explained(made: StudyCommand, name: str) -> list[str]:
     made.print_explanation(name)
     return text_of(made).splitlines()
 

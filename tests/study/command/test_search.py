@@ -204,11 +204,14 @@ def test_searching_for_each_arm_gives_each_its_own_with_one_budget(search_option
     ("change", "message"),
     [
         ({"arms": ("nobody",)}, "--arms 'nobody' does not exist; there are: bare, reference"),
-        ({"objectives": ("accuracy",)}, "--objectives 'accuracy' is none of tagging's: roc_auc, pr_auc, duration_s"),
-        ({"grace_epochs": 2}, "--grace-epochs is 2, and a stage has 2 epochs: none could be given up"),
-        ({"budget": "2"}, "--budget 2 at --parallel 2: no trial would have one before it"),
+        (
+            {"objectives": ("accuracy",)},
+            "--objectives 'accuracy' does not exist for tagging; there are: roc_auc, pr_auc, duration_s",
+        ),
+        ({"grace_epochs": 2}, "--grace-epochs is 2, and a stage has 2 epochs: none could be stopped early"),
+        ({"budget": "2"}, "--budget 2 at --parallel 2: no trial could be compared with an earlier one"),
         ({"preset": "huge"}, "--preset 'huge' does not exist"),
-        ({"sampler": "exhaustive"}, "a space with a Real range has no end of them"),
+        ({"sampler": "exhaustive"}, "a Real range has infinitely many"),
         ({"optuna_storage": "gopher://lab"}, "--optuna-storage gopher://lab cannot be opened"),
     ],
 )
@@ -258,7 +261,7 @@ def test_a_search_goes_on_only_as_what_it_was(search_options):
 def test_two_commands_at_one_search_are_refused(search_options):
     with ExitStack() as stack:
         made(search_options, stack)
-        with pytest.raises(ValueError, match="another command is at the search 'rates-toy'"):
+        with pytest.raises(ValueError, match="another command runs the search 'rates-toy'"):
             made(search_options, stack)
 
 
@@ -267,7 +270,7 @@ def test_a_budget_smaller_than_what_is_told_is_refused(search_options):
     run(search_options)
     with (
         ExitStack() as stack,
-        pytest.raises(ValueError, match="--budget 4: of 'rates-toy reference' 6 trials are told"),
+        pytest.raises(ValueError, match="--budget 4: 6 trials of 'rates-toy reference' have ended"),
     ):
         made(replace(search_options, budget="4"), stack).run()
 
@@ -282,7 +285,7 @@ def test_a_plan_trains_nothing_and_leaves_nothing(search_options):
         made(replace(search_options, plan=True, name="another"), stack)
     told = text_of(command)
     assert (
-        "tpe for roc_auc on the validation split, budget 6 trials, 2 at once; 2 epochs a trial, given up after 1"
+        "tpe for roc_auc on the validation split, budget 6 trials, 2 at once; 2 epochs a trial, stopped early after 1"
         in told
     )
     assert "  backend_learning_rate: 0.001 to 0.1, logarithmic" in told and "  schedule: constant or one_cycle" in told

@@ -1,4 +1,4 @@
-"""The command: what it refuses, what decides an identity, what it tells at the end; all of it without training."""
+"""The command of a study: what it refuses, what decides an identity, what it prints; all without training."""
 
 import ast
 import dataclasses
@@ -15,8 +15,9 @@ import pytest
 
 from components.corpora.corpus_format import SPLITS, WAVEFORM_FILE
 from components.corpora.corpus_writer import CorpusWriter
+from study.command.exit_code import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from study.command.options import ExecutionOptions, Options
-from study.command.study import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Command, main
+from study.command.study import StudyCommand, main
 from study.design.arms import bare
 from study.records.schemas import SCHEMA_VERSION, VERSION_KEY
 from study.stages.progress import Progress
@@ -49,7 +50,7 @@ def no_training(monkeypatch):
     def refuse(self, records) -> Progress:
         raise AssertionError("training was started")
 
-    monkeypatch.setattr(Command, "_train", refuse)
+    monkeypatch.setattr(StudyCommand, "_train", refuse)
 
 
 @pytest.mark.usefixtures("no_training")
@@ -139,7 +140,7 @@ def test_an_interruption_says_how_to_go_on(options, monkeypatch, capsys):
     def interrupt(self, records) -> Progress:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Command, "_train", interrupt)
+    monkeypatch.setattr(StudyCommand, "_train", interrupt)
     assert call(monkeypatch, options) == EXIT_INTERRUPTED == 130
     assert "the same command goes on from here" in capsys.readouterr().out
 
@@ -262,7 +263,7 @@ def test_the_second_answer_is_the_first(done):
 
 
 def test_failed_arms_are_told_with_their_cause_and_exit_code_1(options, monkeypatch):
-    def train(self: Command, records) -> Progress:
+    def train(self: StudyCommand, records) -> Progress:
         progress = Progress()
         progress.add(self.graph, set())
         for entry in list(progress.stages.values()):
@@ -275,7 +276,7 @@ def test_failed_arms_are_told_with_their_cause_and_exit_code_1(options, monkeypa
                 progress.end(entry.stage.identity, "done")
         return progress
 
-    monkeypatch.setattr(Command, "_train", train)
+    monkeypatch.setattr(StudyCommand, "_train", train)
     made = command(options)
     assert made.run(GROUPS) == EXIT_FAILED == 1
     text = text_of(made)

@@ -1,4 +1,4 @@
-"""The answer: numbers recomputed by hand, every arm in its place and whole, and plain words about what it supports."""
+"""The summary: numbers recomputed by hand, every arm in its place and whole, plain words about what it supports."""
 
 import io
 import statistics
@@ -300,7 +300,7 @@ def test_what_the_numbers_hide_is_said(answer):
                 "so read them as hints",
             ],
         ),
-        (6, ["6 seeds vary", "p = 0.031 at best, before one allows for the number of comparisons shown."]),
+        (6, ["6 seeds vary", "p = 0.031 at best, without a correction for the number of comparisons shown."]),
     ],
 )
 def test_the_text_says_what_so_many_seeds_support(answer, seeds, words):

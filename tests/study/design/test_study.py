@@ -123,8 +123,8 @@ def test_every_arm_has_a_readable_name_of_its_own(arms):
     [
         ({"arms": []}, "has 0 arms and 1 seeds"),
         ({"seeds": []}, "has 1 arms and 0 seeds"),
-        ({"seeds": [0, 1, 0]}, "the seed 0 stands in the study twice"),
-        ({"arms": [Arm(name="a", trial=REFERENCE)] * 2}, "the arm name 'a' stands in the study twice"),
+        ({"seeds": [0, 1, 0]}, "the seed 0 is in the study twice"),
+        ({"arms": [Arm(name="a", trial=REFERENCE)] * 2}, "the arm name 'a' is in the study twice"),
         (
             {"arms": [Arm(name="a", trial=REFERENCE), Arm(name="b", trial=REFERENCE)]},
             "the arms 'a' and 'b' of the study are one trial",

@@ -1,12 +1,12 @@
-"""What a search asks for hangs on its seed and its results alone: on no order, and on no kill."""
+"""A search depends on its seed and its results alone: not on the order of stages, and not on interruptions."""
 
 from unittest.mock import patch
 
 import pytest
 from optuna.trial import TrialState
 
-from study.search.ask_tell import MOST_IN_VAIN
-from study.search.budget import Budget, is_worthless
+from study.search.ask_tell import MAX_USELESS_IN_A_ROW
+from study.search.budget import Budget, should_terminate
 from study.search.method import SamplerName
 from study.stages.graph import StageGraph
 from study.store.attempt import begin_attempt
@@ -101,7 +101,7 @@ def test_a_trial_that_raises_counts_and_many_of_them_end_the_search(tmp_path):
     ask_tell, progress, store = Bench(tmp_path, budget="1000s").made()
     failing(ask_tell, progress, store, "failed", "NonFiniteError: not finite at step 3")
     states = {trial.state for trial in ask_tell.ended}
-    assert states == {TrialState.FAIL} and MOST_IN_VAIN <= len(ask_tell.ended) < MOST_IN_VAIN + 3
+    assert states == {TrialState.FAIL} and MAX_USELESS_IN_A_ROW <= len(ask_tell.ended) < MAX_USELESS_IN_A_ROW + 3
     assert ask_tell.finished and ask_tell.best() is None
 
 
@@ -118,12 +118,12 @@ def test_seconds_are_those_of_training(tmp_path):
 def test_one_at_a_time_is_optunas_own_loop(tmp_path):
     """With nothing parallel and nothing given up early, the values are those of asking and telling by hand."""
     import optuna
-    from toy_search import score
 
     from study.design.hyperparameters import Hyperparameters
     from study.search.method import sampler_of
+    from tests.study.toy_search import score
 
-    found = Bench(tmp_path, width=1, halving=None).run()
+    found = Bench(tmp_path, parallel=1, halving=None).run()
     by_hand = optuna.create_study(direction="maximize")
     for number in range(14):
         by_hand.sampler = sampler_of("tpe", 1, number)
@@ -166,8 +166,8 @@ def test_an_exhaustive_search_takes_every_combination_once(tmp_path):
 def test_early_stopping_finds_the_same_winner_with_fewer_epochs(tmp_path):
     for name in ("whole", "halved"):
         (tmp_path / name).mkdir()
-    whole = Bench(tmp_path / "whole", CHOICES, sampler="exhaustive", width=1, halving=None).run()
-    halved = Bench(tmp_path / "halved", CHOICES, sampler="exhaustive", width=1).run()
+    whole = Bench(tmp_path / "whole", CHOICES, sampler="exhaustive", parallel=1, halving=None).run()
+    halved = Bench(tmp_path / "halved", CHOICES, sampler="exhaustive", parallel=1).run()
     winners = [ask_tell.best() for ask_tell in (whole, halved)]
     assert winners[0] is not None and winners[1] is not None and winners[0].params == winners[1].params
     epochs = [sum(max(trial.intermediate_values) for trial in ask_tell.ended) for ask_tell in (whole, halved)]
@@ -188,7 +188,7 @@ def test_another_search_of_the_name_is_refused_with_the_difference(tmp_path):
 
 
 def test_seconds_of_stages_end_a_search(tmp_path):
-    few = Bench(tmp_path, budget="0.000001s", width=2).run()
+    few = Bench(tmp_path, budget="0.000001s", parallel=2).run()
     assert len(few.ended) == 2  # the second was on its way when the first was told
 
 
@@ -200,14 +200,14 @@ def test_the_terminator_ends_a_search(tmp_path, monkeypatch):
         return asked_at[-1] >= 30
 
     monkeypatch.setattr("optuna.terminator.Terminator.should_terminate", enough)
-    bench = Bench(tmp_path, budget="terminator", halving=None, sampler="random", width=2)
+    bench = Bench(tmp_path, budget="terminator", halving=None, sampler="random", parallel=2)
     assert len(bench.run().ended) == 31 and asked_at == [20, 25, 30]
     assert len(bench.run().ended) == 31  # over is over
 
 
 def test_optunas_own_terminator_is_asked(tmp_path):
     study = Bench(tmp_path, budget="20", halving=None, sampler="random").run().study
-    assert isinstance(is_worthless(study), bool)
+    assert isinstance(should_terminate(study), bool)
 
 
 @pytest.mark.parametrize("text", ["", "-3", "0", "1.5", "s", "-1s", "infs", "nan", "soon"])

@@ -11,7 +11,7 @@ from study.design.hyperparameters import NAMES, Hyperparameters, applicable, las
 from study.design.trial import Trial, bare_trial, probe_trial
 from study.design.trial_to_stages import final_stage
 from study.search.space import Choice, Real, Space, Whole
-from study.search.winners import read_winners, to_text
+from study.search.winner_file import read_winner_file, winner_file_text
 from study.stages.identity import difference
 from tests.study.toy_study import REFERENCE, corpora_in_name, recipe
 
@@ -126,33 +126,33 @@ def entry(values: dict | None, **changed) -> dict:
 
 def written(folder, entries) -> str:
     path = folder / "winner.json"
-    path.write_text(to_text(entries, searched=list(entries)))
+    path.write_text(winner_file_text(entries, searched=list(entries)))
     return str(path)
 
 
 def test_one_winner_is_for_all_arms_and_several_are_for_their_own(tmp_path):
-    one = read_winners(written(tmp_path, {"reference": entry({"dropout": 0.1})}))
-    assert one.of_arms(["bare", "x"]) == dict.fromkeys(["bare", "x"], Hyperparameters(dropout=0.1))
+    one = read_winner_file(written(tmp_path, {"reference": entry({"dropout": 0.1})}))
+    assert one.values_for(["bare", "x"]) == dict.fromkeys(["bare", "x"], Hyperparameters(dropout=0.1))
     several = {"a": entry({"dropout": 0.1}), "b": entry({"dropout": 0.2})}
-    each = read_winners(written(tmp_path, several))
-    assert each.of_arms(["a", "b"])["b"] == Hyperparameters(dropout=0.2) and each.digest != one.digest
+    each = read_winner_file(written(tmp_path, several))
+    assert each.values_for(["a", "b"])["b"] == Hyperparameters(dropout=0.2) and each.digest != one.digest
     with pytest.raises(ValueError, match="has values for a, b, and none for c"):
-        each.of_arms(["a", "c"])
+        each.values_for(["a", "c"])
 
 
 def test_values_of_something_else_are_told(tmp_path):
-    chosen = read_winners(written(tmp_path, {"a": entry({"dropout": 0.12345})}))
+    chosen = read_winner_file(written(tmp_path, {"a": entry({"dropout": 0.12345})}))
     assert list(chosen.lines("toy", corpora_in_name())) == [
         "Hyperparameters of all arms: dropout 0.1235 (search 'rates', trial 3)"
     ]
     _, other = chosen.lines("demo", corpora_in_name(tagging="00" * 32))
-    assert other == "  They were found on something else: tagging, preset toy"
+    assert other == "  They were found with another: tagging, preset toy"
 
 
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({}, "names no arm with values"),
+        ({}, "lacks arms with values"),
         ({"a": 3}, "arm 'a' is 3"),
         ({"a": entry(None)}, "arm 'a': values is None"),
         ({"a": entry({}, corpora=None)}, "arm 'a': corpora is None"),
@@ -162,23 +162,23 @@ def test_values_of_something_else_are_told(tmp_path):
         ({"a": entry({"weight_decay": -1})}, "weight_decay is -1; it must be at least 0"),
         (
             {"a": entry({}), "b": entry({}, trials={"complete": 3})},
-            r"unequal budgets: 20 trials \(20 told\), 20 trials \(3",
+            r"unequal budgets: 20 trials \(20 ended\), 20 trials \(3",
         ),
         ({"a": {"values": {}}}, "arm 'a' lacks search, trial"),
         ({"a": entry({"momentum": 1})}, "no hyperparameter 'momentum'"),
         ({"a": entry({"dropout": 2.0})}, "arm 'a': Hyperparameters.dropout is 2.0"),
         ({"a": entry({"dropout": "much"})}, "arm 'a': "),
-        ({"a": entry({}), "b": entry({}, budget="30 trials")}, r"unequal budgets: 20 trials \(20 told\), 30 trials"),
+        ({"a": entry({}), "b": entry({}, budget="30 trials")}, r"unequal budgets: 20 trials \(20 ended\), 30 trials"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(tmp_path, entries, message):
     with pytest.raises(ValueError, match=message):
-        read_winners(written(tmp_path, entries))
+        read_winner_file(written(tmp_path, entries))
 
 
 def test_a_file_that_is_not_there_or_none_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"--hyperparameters .*none\.json: there is no such file"):
-        read_winners(str(tmp_path / "none.json"))
+        read_winner_file(str(tmp_path / "none.json"))
     (tmp_path / "torn.json").write_text('{"format"')
     with pytest.raises(ValueError, match="is no file of values"):
-        read_winners(str(tmp_path / "torn.json"))
+        read_winner_file(str(tmp_path / "torn.json"))
