@@ -14,13 +14,13 @@ WIDEST_UNBROKEN = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A cell as it is read, and what it holds.
+    """A cell: its text, and the numbers behind it.
 
     Attributes:
-        values: full-precision numbers by the end of their column's name in CSV.
+        values: full-precision numbers, by the ending of their column's name in CSV.
         mark: stands outside the column, a star for example.
         small: what follows in small print.
-        faint: whether it stands back: missing, not significant.
+        faint: whether it is greyed: missing or not significant.
     """
 
     text: str
@@ -38,7 +38,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows of cells; `sql` are the questions that gave its numbers, `badge` a warning that must not be overlooked."""
+    """Rows of cells. `sql`: the questions that gave its numbers. `badge`: a warning that must not be overlooked."""
 
     key: str
     caption: str
@@ -50,7 +50,7 @@ class Table:
     sortable: bool = False
 
     def width(self, column: int) -> int:
-        """Letters that a column of words should have room for before they are broken."""
+        """The letters that a column of words should have room for."""
         longest = max((len(row[column].text) for row in self.rows), default=0)
         return min(longest, WIDEST_UNBROKEN)
 
@@ -77,7 +77,7 @@ class Audio:
 
     @property
     def address(self) -> str:
-        """The file itself in the place of an address."""
+        """The file itself as a data address."""
         return f"data:audio/mpeg;base64,{base64.b64encode(self.mp3).decode()}"
 
 
@@ -86,7 +86,7 @@ Block = Table | Figure | Audio
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """`says` is one sentence: what it shows and what it cannot show. Without blocks it tells why there are none."""
+    """`says`: what it shows and what it cannot show. Without blocks it says why there are none."""
 
     key: str
     title: str

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure as Canvas
 from study.report.blocks import MINUS, Figure
 
 WIDTH = 6.9
-# The colours by their part on the page; as hexadecimal digits they also tell the parts apart inside a drawing.
+# The colours by their part on the page; their hexadecimal digits also mark the parts inside a drawing.
 INK, MUTED, RULE, PAPER = "#1f2429", "#68707a", "#d3d8de", "#fdfdfc"
 # Okabe and Ito's colours, darkened where they would be too pale on paper.
 SERIES = ("#0072b2", "#d55e00", "#00916e", "#b0619a", "#a87900", "#3f9ad0", "#7a6ff0", "#5b5b5b")
@@ -56,7 +56,7 @@ _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 def draw(
     key: str, caption: str, alt: str, paint: Callable[[Canvas], None], *, height: float, width: float = WIDTH
 ) -> Figure:
-    """What `paint` makes of an empty figure of that size in inches."""
+    """A figure of this size in inches, drawn by `paint`."""
     with mpl.rc_context(_STYLE):
         canvas = Canvas(figsize=(width, height), layout="constrained")
         paint(canvas)
@@ -80,7 +80,7 @@ def _saved(canvas: Canvas, **how: Any) -> bytes:
 
 
 def _inline(svg: str, key: str) -> str:
-    """The drawing as a part of a page: ids of its own, colours by their part, nothing that is told twice."""
+    """The drawing inside a page: its own ids, colours as variables, no repeated declarations."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'<g id="[^"]*">', "<g>", body)
@@ -98,7 +98,7 @@ def _inline(svg: str, key: str) -> str:
 
 
 def short(name: str, longest: int = 30) -> str:
-    """A name that fits, with its middle left out where it is too long."""
+    """A name that fits; a long one loses its middle."""
     if len(name) <= longest:
         return name
     head = (longest - 1) * 2 // 3
@@ -119,7 +119,7 @@ def rows(axes: Axes, names: Sequence[str]) -> None:
 
 
 def left_out(shown: int, there: int) -> str:
-    """What a caption says where not everything is drawn."""
+    """The end of a caption if not everything is drawn."""
     return f" The first {shown} of {there} are drawn." if there > shown else ""
 
 
@@ -133,7 +133,7 @@ def light_grid(axes: Axes, axis: Any = "x") -> None:
 
 
 def clipped_interval(axes: Axes, row: float, low: float, high: float, **line: Any) -> None:
-    """A horizontal interval; where it leaves the axes an arrow says so."""
+    """A horizontal interval, with an arrow where it leaves the axes."""
     left, right = axes.get_xlim()
     axes.plot([max(low, left), min(high, right)], [row, row], solid_capstyle="butt", **line)
     colour = line.get("color", INK)
@@ -143,7 +143,7 @@ def clipped_interval(axes: Axes, row: float, low: float, high: float, **line: An
 
 
 def reach_of(values: Sequence[float], *, least: float = 1e-3) -> float:
-    """How far a scale around zero goes so that the values fit."""
+    """How far a scale around zero must reach to hold the values."""
     return 1.25 * max([abs(value) for value in values], default=least) or least
 
 

@@ -25,7 +25,7 @@ def page_of(study: str) -> str:
 def write(page: Page, storage: Storage, folder: str, *, own: bool) -> str:
     """Writes the page, and its tables and figures into folders beside it; returns the page's full name.
 
-    `own`: nobody else's files are in the folder; tables and figures of an earlier page are removed.
+    `own`: the folder holds nothing else, so tables and figures of an earlier page are removed.
     """
     files = {name: data for table in page.tables for name, data in _of_table(table).items()}
     files |= {name: data for figure in page.figures for name, data in _of_figure(figure).items()}
@@ -108,7 +108,7 @@ def escaped(text: str) -> str:
 
 
 def as_latex(table: Table) -> str:
-    """A table in the style of booktabs, as it is read on the page; its questions as comments."""
+    """A booktabs table with the page's text; its SQL as comments."""
     shape = "".join("r" if column.number else "l" for column in table.columns)
     head = " & ".join(escaped(column.title) for column in table.columns)
     body = "\n".join("    " + " & ".join(map(_latex_cell, row)) + r" \\" for row in table.rows)

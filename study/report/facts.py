@@ -1,4 +1,4 @@
-"""Facts: what a study is, and what its records answer; every answer keeps the SQL that was asked."""
+"""Facts: what a study is, and what its records say. Every answer keeps its SQL."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -55,7 +55,7 @@ class Facts:
 
     @property
     def comparable(self) -> bool:
-        """Whether numbers may stand beside those that were published: real corpora at the paper's sizes."""
+        """Whether numbers can be compared with the published ones: real corpora at the paper's sizes."""
         return not self.generated and self.preset == "paper"
 
     @property
@@ -92,7 +92,7 @@ class Facts:
         return f"{self.planned(arms, view)} AND {view}.state = 'done'"
 
     def planned(self, arms: Iterable[str], view: str = "runs") -> str:
-        """The condition of a SELECT for the runs of these arms, done or not; no longer than it has to be."""
+        """The condition of a SELECT for the runs of these arms, done or not, kept short."""
         wanted, parts = list(arms), [f"{view}.study = {text(self.name)}"]
         if not self._recorded["arm"] <= set(wanted):
             parts.append(f"{view}.arm IN ({listed(wanted)})")
@@ -108,7 +108,7 @@ class Facts:
 
     @cached_property
     def runs(self) -> list[dict[str, Any]]:
-        """Every run that the study plans and the records know, with factors and metrics as columns."""
+        """Every planned run that the records hold, with factors and metrics as columns."""
         return self.ask(f"SELECT * FROM runs\nWHERE {self.planned(self.arms)}\nORDER BY arm, seed").rows
 
     @cached_property
@@ -133,7 +133,7 @@ class Facts:
         if not arms or not names:
             return {}, []
         columns = "".join(f",\n  {_summary(quoted(name), name)}" for name in names)
-        # Seeds that share a final stage are one run: a copy replicates nothing.
+        # Seeds that share a final stage count as one run: a copy replicates nothing.
         runs = (
             f"SELECT DISTINCT arm, final_stage, {', '.join(map(quoted, names))} FROM runs\n  WHERE {self.where(arms)}"
         )
@@ -167,7 +167,7 @@ class Facts:
 
     @cached_property
     def digits(self) -> int:
-        """Decimals that scores are shown with: one more where seeds differ by less than a thousandth."""
+        """The decimals of scores: one more if seeds differ by less than a thousandth."""
         metrics = [name for task in self.tasks for name in self.metrics_of(task)]
         spreads, _ = self.spreads(list(self.arms), dict.fromkeys(metrics))
         sds = [one.sd for by_arm in spreads.values() for one in by_arm.values() if one.num > 1 and one.sd > 0]
@@ -177,7 +177,7 @@ class Facts:
 def _chosen(studies: Sequence[Mapping[str, Any]], name: str | None, place: str) -> Mapping[str, Any]:
     names = [study["name"] for study in studies]
     if not studies:
-        raise ValueError(f"{place} describes no study; the command that trains one writes down what it is")
+        raise ValueError(f"{place} describes no study; the command that trains a study writes its description")
     if name is None and len(studies) > 1:
         raise ValueError(f"{place} holds several studies: give --study, one of {', '.join(names)}")
     if name is not None and name not in names:

@@ -12,7 +12,7 @@ from study.store.store import Store
 
 
 def publish(store: Store, study: str) -> str:
-    """Writes the report; returns where it is, or why it was not written: that loses no result."""
+    """Writes the report. Returns where it is, or why it was not written; no result is lost then."""
     return _written(store, study, lambda: build(Facts(store, study), num_excerpts=NUM_EXCERPTS))
 
 

@@ -1,4 +1,4 @@
-"""The page while a study runs: written anew as stages end, so that whoever watches needs nothing but the file."""
+"""The page while a study runs: written again as stages end, so that the file is all one needs to watch."""
 
 import threading
 import time
@@ -14,15 +14,15 @@ from study.stages.progress import Progress
 from study.store.store import Store
 
 WRITE_EVERY_S = 30.0
-# What is drawn anew may take this share of the time, however large the study.
+# Drawing again may take this share of the time, however large the study.
 MOST_OF_THE_TIME = 0.02
 
 
 class LivePage:
-    """A context in whose background the page of a study is kept up to date; `place` tells where.
+    """A context that keeps the page of a study up to date in the background; `place` says where it is.
 
-    `refresh` brings the records up to date. A page that cannot be written is told to `complain`, once, and ends no
-    study.
+    `refresh` brings the records up to date. If the page cannot be written, `complain` hears of it once, and the study
+    goes on.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class LivePage:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leaves a page that does not reload itself, as of its last drawing."""
+        """Leaves the page as last drawn, without its reloading."""
         self._stop.set()
         self._thread.join()
         if self._page is not None:
@@ -60,7 +60,7 @@ class LivePage:
             self._try(self.write)
 
     def _try(self, write: Callable[[], object]) -> None:
-        """What fails once may succeed the next time."""
+        """A failure may be gone the next time."""
         try:
             write()
         except Exception as error:
@@ -69,7 +69,8 @@ class LivePage:
             self._complained = True
 
     def write(self) -> None:
-        """What goes on now; and, where stages have ended and it is not too soon, all that is known of them."""
+        """Writes what runs now; if stages have ended and enough time has passed, also draws the other sections
+        again."""
         ended = sum(not entry.cached for state in ("done", "failed") for entry in self._progress.of_state(state))
         if self._page is None or (ended != self._shown and time.monotonic() >= self._next_at):
             begun, self._as_of = time.monotonic(), running.clock()

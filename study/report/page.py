@@ -43,7 +43,7 @@ DARK |= {f"c{place}": colour for place, colour in enumerate(_DARK_SERIES, 1)}
 
 
 def build(facts: Facts, *, num_excerpts: int = 0) -> Page:
-    """Everything that the study has to show; `num_excerpts`: into how many songs to look, which takes its networks."""
+    """The whole page. `num_excerpts`: how many songs to look into, which needs the networks."""
     comparing = StudyComparisons(facts)
     sections = [
         at_a_glance.section(facts, comparing),
@@ -86,7 +86,7 @@ def html(page: Page) -> str:
 
 
 def command(storage: str, sql: str) -> str:
-    """The line that asks the same question; in double quotes where the shell leaves what is in them alone."""
+    """The command line that asks this question, in double quotes if the shell changes nothing inside them."""
     question = shlex.quote(sql) if set(sql) & set('"$`\\!') else f'"{sql}"'
     return f"python experiments/query.py --storage {shlex.quote(storage)} {question}"
 

@@ -1,4 +1,4 @@
-"""Scores of arms as cells: mean ± sd, and how many seeds that is where it is not all of them."""
+"""Scores of arms as cells: mean ± sd, and the number of seeds if some are missing."""
 
 from study.report.blocks import Cell, spread_cell
 from study.report.facts import Facts

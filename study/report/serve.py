@@ -1,4 +1,4 @@
-"""The page in a browser of this machine, loaded again whenever it has been written anew."""
+"""The page in a browser on this machine; it reloads when the file changes."""
 
 import hashlib
 import time
@@ -9,7 +9,7 @@ from study.store.storage import Storage
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost")
 LOOK_EVERY_S = 2.0
-# The page needs nothing from anywhere; it asks its own address whether it has changed.
+# The page loads nothing else; it asks its own address whether it has changed.
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; media-src data:; "
     "connect-src 'self'"
@@ -17,7 +17,7 @@ _POLICY = (
 
 
 class PageServer(ThreadingHTTPServer):
-    """Serves the one file, on loopback alone; OSError if the port cannot be had."""
+    """Serves this one file, on loopback alone; OSError if the port cannot be used."""
 
     def __init__(self, storage: Storage, path: str, port: int) -> None:
         self._storage, self._path = storage, path
@@ -25,14 +25,14 @@ class PageServer(ThreadingHTTPServer):
         try:
             super().__init__((HOST, port), _Handler)
         except OSError as error:
-            raise OSError(f"port {port} of {HOST} cannot be had ({error.strerror}); give another --port") from None
+            raise OSError(f"port {port} of {HOST} cannot be used ({error.strerror}); give another --port") from None
 
     @property
     def address(self) -> str:
         return f"http://{HOST}:{self.server_port}/"
 
     def content(self) -> bytes:
-        """The page, read again when the last look is a while ago."""
+        """The page, read again after a while."""
         if time.monotonic() - self._read_at >= LOOK_EVERY_S:
             self._content, self._read_at = self._storage.read(self._path), time.monotonic()
         return self._content
@@ -49,7 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _head(self) -> bytes:
         """Answers all but the body, which it returns."""
-        # The port may be another one, where it is forwarded; any other name is a foreign page's.
+        # A forwarded port may differ; another host name means that a foreign page asks.
         if (self.headers.get("Host") or "").lower().rsplit(":", 1)[0] not in NAMES:
             self.send_error(403, f"ask for {' or '.join(NAMES)}")
             return b""

@@ -9,7 +9,7 @@ from study.statistics.comparisons import Compared, Comparison, compare
 from study.statistics.measurements import Measurements
 from study.statistics.power import ALPHA
 
-# A probe is fitted, not drawn: running it twice on the same features gives the same.
+# A probe draws nothing: two fits on the same features are the same.
 DETERMINISTIC = ("probe",)
 
 
@@ -25,7 +25,7 @@ class StudyComparisons:
         return compare(self._measured, self.plan)
 
     def post_hoc(self, comparisons: Iterable[Comparison]) -> list[Compared]:
-        """Comparisons that nobody planned; those that are planned are left out."""
+        """Comparisons that were not planned; planned ones are left out."""
         others = [one for one in dict.fromkeys(comparisons) if one not in self.plan]
         measured = self._measured_of({one.metric for one in others})
         return compare(measured, [], post_hoc=others)
@@ -88,7 +88,7 @@ def _pairs_sql(facts: Facts, metric: str, values: str, comparisons: Sequence[Com
 
 
 def comparison_table(facts: Facts, key: str, caption: str, compared: Sequence[Compared], note: str = "") -> Table:
-    """Comparisons as rows: difference and seeds as SQL gives them, then what the paired t test says of them."""
+    """Comparisons as rows: difference and seeds from SQL, then the paired t test."""
     questions = pairs_sql(facts, compared)
     found = {(row["arm"], row["against"], row["metric"]): row for sql in questions for row in facts.ask(sql).rows}
     planned = any(one.planned for one in compared)
@@ -123,7 +123,7 @@ def _cells(one: Compared, row: dict | None, digits: int, planned: bool) -> list[
 
 
 def remark(one: Compared) -> str:
-    """In plain words, why there is no star, and what the answer is conditional on."""
+    """In plain words: why there is no star, and what the answer is conditional on."""
     reasons = [reason for reason in one.reasons if not reason.startswith("post hoc")]
     if not reasons and one.planned and not one.star and one.p is not None:
         reasons = ["not after Holm's correction" if one.p <= ALPHA else "no difference shown"]

@@ -13,8 +13,8 @@ from study.statistics.comparisons import Compared
 from study.statistics.power import ALPHA
 
 SAYS = (
-    "Every arm with its planned comparisons, paired by seed; the intervals cover what other seeds would change, and "
-    "cannot show what other songs or another corpus would."
+    "Every arm with its planned comparisons, paired by seed. The intervals cover what other seeds would change. They "
+    "do not cover other songs or another corpus."
 )
 # More rows than this are not looked at in one figure; the table has them all.
 MOST_ROWS = 60
@@ -78,10 +78,10 @@ def _planned(facts: Facts, comparing: StudyComparisons, task: str, arms: list[st
     table = comparison_table(
         facts,
         f"planned-{task}",
-        f"Planned comparisons, {task}: arm minus what it is against.",
+        f"Planned comparisons, {task}: the arm minus the one in the column “against”.",
         compared,
         note=f"* p (Holm) at most 0.05, adjusted over all {len(comparing.planned)} planned comparisons of the "
-        "study. The interval is that of each comparison for itself. Differences and seeds come from the SQL below; "
+        "study. Each interval stands for its comparison alone. Differences and seeds come from the SQL below; "
         "intervals and p are those of the paired t test on the same differences.",
     )
     return [table, *forests(facts, f"forest-{task}", compared), _power(facts, comparing, task, compared)]
@@ -112,8 +112,8 @@ def _power(facts: Facts, comparing: StudyComparisons, task: str, compared: Seque
         columns=head,
         rows=rows,
         sql=pairs_sql(facts, compared),
-        note="Effect size: Hedges' g of the paired differences; seeds needed: to show an effect of that size; both "
-        "from 3 seeds on. Sign flips: the exact test, from 8 seeds on, not adjusted.",
+        note="Effect size: Hedges' g of the paired differences. Seeds needed: to show an effect of that size. Both "
+        "need 3 seeds. Sign flips: the exact test, which needs 8 seeds, not adjusted.",
     )
 
 
@@ -123,7 +123,7 @@ def _post_hoc(facts: Facts, comparing: StudyComparisons, task: str, arms: list[s
     compared = comparing.post_hoc(Comparison(*pair, metric) for metric in facts.metrics_of(task) for pair in pairs)
     if not compared:
         return []
-    caption = f"Post hoc, {task}: the planned pairs in metrics that were not planned. No star is given here."
+    caption = f"Post hoc, {task}: the planned pairs in metrics that were not planned. Nothing here can have a star."
     return [comparison_table(facts, f"post-hoc-{task}", caption, compared)]
 
 

@@ -9,8 +9,8 @@ from study.statistics.comparisons import Compared, Comparison
 
 TITLE = "At a glance"
 SAYS = (
-    "What the backend gains when a U-Net hears the song first, by what that U-Net was pre-trained to separate. In "
-    "small print: the 95 % interval over seeds, and on how many of them the gain is one; only a star is significant."
+    "What the backend gains from a U-Net that hears the song first, by what this U-Net was pre-trained to separate. In "
+    "small print: the 95 % interval over seeds, and the number of seeds with a gain. Only a star is significant."
 )
 
 
@@ -51,8 +51,8 @@ def _table(facts: Facts, comparing: StudyComparisons, task: str, backend: str, a
         columns=columns("U-Net pre-trained on", *titles, f"{unit}-seconds a run"),
         rows=rows,
         sql=[*pairs_sql(facts, [one for found in compared.values() for one in found]), sql],
-        note="The cost is that of all the stages that a run needs, as if nothing were shared, in the attempts that "
-        "count (what came before an interruption is not in it); × times that of the backend alone.",
+        note="The cost of a run counts all of its stages, as if no other run shared them, and only the attempts that "
+        "count: work before an interruption is not included. × compares it with the backend alone.",
     )
 
 

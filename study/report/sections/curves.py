@@ -12,8 +12,8 @@ from study.report.blocks import Figure, Section
 from study.report.facts import Facts
 
 SAYS = (
-    "What each arm's last stage did epoch by epoch; it shows whether training had settled, and cannot show how it "
-    "would have gone on."
+    "The last stage of each arm, epoch by epoch. The curves show whether training had settled. They cannot show how it "
+    "would have continued."
 )
 # arm -> seed -> [(epoch, value)]
 Curves = Mapping[str, Mapping[int, list[tuple[int, float]]]]

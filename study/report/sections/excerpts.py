@@ -119,13 +119,13 @@ def _disagreements(facts: Facts, pair: Pair, sql: str) -> list[dict[str, Any]]:
 def _heard(facts: Facts, pair: Pair, rows: Sequence[dict[str, Any]]) -> list[Excerpt]:
     """Both networks over each song; ValueError or OSError for scores, weights or songs that are not there."""
     if not rows:
-        raise ValueError("there are no scores of single songs")
+        raise ValueError("there are no scores of songs")
     from components.corpora.corpus import Corpus
     from study.kinds.activations import Listener
 
     described = facts.corpora.get("tagging")
     if described is None:
-        raise ValueError("nothing is written down of the songs' corpus")
+        raise ValueError("the corpus of the songs is not recorded")
     if "://" in described["place"]:
         raise ValueError(f"{described['place']} is no folder")
     corpus = Corpus.open(described["place"])
@@ -187,7 +187,7 @@ def _figure(pair: Pair, excerpts: Sequence[Excerpt]) -> Figure:
 
     return drawing.draw(
         "activation",
-        f"What each network answers in the segment around each moment: grey “{pair.bare}”, blue “{pair.arm}”.",
+        f"Each network's answer for the segment around each moment: grey “{pair.bare}”, blue “{pair.arm}”.",
         "Probabilities of a tag over time for both networks; the songs' scores are in the table below.",
         paint,
         height=0.7 + 1.55 * num_rows,
@@ -205,7 +205,7 @@ def _panel(axes: Axes, pair: Pair, excerpt: Excerpt) -> None:
 
 
 def _has(excerpt: Excerpt) -> str:
-    return "the song has it" if excerpt.target else "the song has it not"
+    return "the song has it" if excerpt.target else "the song does not have it"
 
 
 def _audio(place: int, excerpt: Excerpt) -> Audio:

@@ -16,8 +16,8 @@ from study.statistics.over_seeds import Contrast
 Values = Mapping[str, Mapping[int, float]]
 TITLE = "Crossed factors"
 SAYS = (
-    "Two factors of which every combination was trained: parallel lines mean that they add up; an interaction is shown "
-    "over seeds only, was not planned, and earns no star."
+    "Two factors of which every combination was trained. Parallel lines mean that their effects add up. Interactions "
+    "are tested over seeds only; they were not planned and cannot have a star."
 )
 # A factor's first level is what its others are compared with, unless one of these is there.
 _FIRST = ("none", "two-stage", "random", "frozen")
@@ -90,7 +90,7 @@ def section(facts: Facts) -> Section | None:
             blocks.append(_figure(crossing, title, values, why_none, common))
             blocks += [_table(facts, crossing, metric, contrasts)] if contrasts else []
     rest = ", ".join(" × ".join(crossing.factors) for crossing in there[MOST_FIGURES:])
-    says = f"{SAYS} Crossed as well, and not drawn: {rest}." if rest else SAYS
+    says = f"{SAYS} Also crossed, but not drawn: {rest}." if rest else SAYS
     return Section(key="crossed", title=TITLE, says=says, blocks=blocks) if blocks else None
 
 

@@ -16,8 +16,8 @@ from study.report.sections.arms import reference_of
 
 TITLE = "Insertion points"
 SAYS = (
-    "Which decoder levels enter the backend (0 is the coarsest), against the arm without any where there is one; it "
-    "shows what each choice gave here, and cannot show that a level would help in another combination."
+    "Which decoder levels enter the backend (0 is the coarsest), compared with the arm without any, if there is one. "
+    "This shows what each choice gave here. It cannot show that a level would help in another combination."
 )
 NUM_LEVELS = 5
 
@@ -53,7 +53,7 @@ def section(facts: Facts) -> Section | None:
         if any(columns_of.values()):
             blocks += [_heatmap(facts, f"insertion-{place}", arms, columns_of), _table(facts, place, arms, task)]
     if not blocks and sets(facts):
-        return Section(key="insertion", title=TITLE, says="Insertion points are varied; nothing of it is done yet.")
+        return Section(key="insertion", title=TITLE, says="Insertion points are varied, but no such run is done yet.")
     return Section(key="insertion", title=TITLE, says=SAYS, blocks=blocks) if blocks else None
 
 

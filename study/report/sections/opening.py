@@ -23,11 +23,11 @@ def studied(facts: Facts) -> str:
 
 def _corpora(facts: Facts) -> str:
     if not facts.corpora:
-        return "Nothing is written down of its corpora."
+        return "Its corpora are not recorded."
     counts = [f"{kind}: {_tracks(corpus)} ({corpus['name']})" for kind, corpus in facts.corpora.items()]
     kinds = ", ".join(counts) + "."
     if len(facts.generated) == len(facts.corpora):
-        return f"All songs are generated, synthesised from a seed, and no recordings: {kinds}"
+        return f"All songs are generated, that is synthesised from a seed; none is a recording: {kinds}"
     if facts.generated:
         return f"The songs of {' and '.join(facts.generated)} are generated, the others recordings: {kinds}"
     return f"Corpora: {kinds}"
@@ -46,17 +46,20 @@ def answer(facts: Facts, comparing: StudyComparisons) -> list[str]:
 
 def _shown(facts: Facts, planned: Sequence[Compared]) -> list[str]:
     if not planned:
-        return ["No comparison was planned, so nothing here is tested; the tables describe what was measured."]
+        return ["No comparison was planned, so nothing here is tested. The tables describe what was measured."]
     stars = [one for one in planned if one.star]
     told = [_told(facts, one) for one in stars[:4]]
     if len(stars) > 4:
-        told.append(f"{len(stars) - 4} further planned comparisons have a star as well; see the arms.")
+        told.append(f"{len(stars) - 4} further planned comparisons also have a star; see “The arms”.")
     testable = [one for one in planned if not one.star and not one.reasons]
     if testable:
         told.append(_not_shown(facts, testable, len(planned)))
     undecided = [one for one in planned if one.reasons]
     if undecided:
-        told.append(f"{len(undecided)} of {len(planned)} cannot be decided by these runs: {_commonest(undecided)}.")
+        told.append(
+            f"{len(undecided)} of {len(planned)} planned comparisons cannot be decided by these runs: "
+            f"{_commonest(undecided)}."
+        )
     return told
 
 
@@ -81,9 +84,10 @@ def _not_shown(facts: Facts, testable: Sequence[Compared], planned: int) -> str:
     begin = "In the one planned comparison" if planned == 1 else f"In {which} {planned} planned comparisons"
     start = f"{begin} no difference is shown"
     if smallest > 0.5:
-        return f"{start}, and {seeds} seeds that spread so much could have shown none: read the signs as hints."
+        return f"{start}. With this spread, {seeds} seeds could not have shown any: read the signs as hints."
     return (
-        f"{start}; the smallest effect that {seeds} seeds could have shown is {smallest:.{facts.digits}f} (median over "
+        f"{start}. The smallest effect that {seeds} seeds could have shown is {smallest:.{facts.digits}f} (median "
+        "over "
         f"these comparisons, 80 % power, corrected for {planned})."
     )
 
@@ -98,13 +102,13 @@ def _incomplete(facts: Facts) -> str:
     failed, pending = states.count("failed"), states.count("pending")
     parts = [f"{failed} failed" if failed else "", f"{pending} without a result yet" if pending else ""]
     told = ", ".join(filter(None, parts))
-    return f"The answer is not complete: of {_many(len(states), 'run')} {told}." if told else ""
+    return f"The answer is not complete. Of {_many(len(states), 'run')}, {told}." if told else ""
 
 
 def _scope(facts: Facts) -> str:
-    replicates = f"{_many(len(facts.seeds), 'seed')} vary initial weights, order and crops, on one corpus"
-    return f"{replicates}; what holds for generated songs need not hold for recordings." if facts.generated else (
-        f"{replicates}; another corpus may answer otherwise."
+    replicates = f"{_many(len(facts.seeds), 'seed')} vary initial weights, order and crops on one corpus"
+    return f"{replicates}. What holds for generated songs need not hold for recordings." if facts.generated else (
+        f"{replicates}. Another corpus may give another answer."
     )  # fmt: skip
 
 

@@ -11,8 +11,8 @@ from study.report.study_comparisons import Comparison, StudyComparisons, compari
 TITLE = "What the separators hear"
 MOST_PANELS = 3
 SAYS = (
-    "A logistic regression on what each separator makes of a song, before any network is finetuned; it shows what the "
-    "features carry in the open, and cannot show what a network would make of them."
+    "A logistic regression on each separator's output for a song, before any network is finetuned. It shows what can "
+    "be read directly from these features. It cannot show what a network would make of them."
 )
 
 
@@ -23,7 +23,7 @@ def section(facts: Facts, comparing: StudyComparisons) -> Section | None:
         return None
     blocks = [block for task, names in arms.items() if names for block in _task(facts, comparing, task, names)]
     if not blocks:
-        return Section(key="probe", title=TITLE, says="Probes were asked for; none is done yet.")
+        return Section(key="probe", title=TITLE, says="Probes are part of the study, but none is done yet.")
     return Section(key="probe", title=TITLE, says=SAYS, blocks=blocks)
 
 
@@ -69,8 +69,8 @@ def _differences(facts: Facts, comparing: StudyComparisons, task: str, arms: lis
     if not asked:
         return None
     rows = [comparing.any_of(one) for one in asked]
-    caption = "Each probe against the probe of the mixture alone and against that of a random separator. "
-    remark = "Post hoc: no star is given. " if not any(one.planned for one in rows) else ""
+    caption = "Each probe compared with the probe of the mixture alone and with the probe of a random separator. "
+    remark = "Post hoc: nothing here can have a star. " if not any(one.planned for one in rows) else ""
     return comparison_table(facts, f"probe-{task}-differences", caption + remark, rows)
 
 

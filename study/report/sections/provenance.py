@@ -7,8 +7,8 @@ from study.report.blocks import Cell, Section, Table, columns, label, number
 from study.report.facts import Facts
 from study.report.sections.stages import compute_of, planned_stages
 
-COST = "Parameters and time of each arm; what it cost here, not what it would cost elsewhere."
-ORIGIN = "Code, data and machines behind every number; it shows what was recorded, and cannot show what was not."
+COST = "Parameters and time of each arm, as measured here. Elsewhere it may cost more or less."
+ORIGIN = "Code, data and machines behind every number, as far as they were recorded."
 MOST_EXAMPLES = 3
 _FACTS = {
     "source_digest": "sources, digest",
@@ -109,7 +109,7 @@ def _versions(facts: Facts) -> list[Table]:
         [label(titles[row["place"]]), label(row["value"] or "not recorded"), number(row["stages"])]
         for row in asked.rows
     ]
-    caption = "What the stages ran with; more than one value of a kind means that they did not all run alike."
+    caption = "What the stages ran with. More than one value of a kind means that stages ran differently."
     head = columns("fact", "value", "stages", words=2)
     return [Table(key="versions", caption=caption, columns=head, rows=rows, sql=[asked.sql])]
 
@@ -144,14 +144,14 @@ def _left_out(facts: Facts) -> list[Table]:
     if not rows:
         return []
     head = [*columns("corpus", "left out", "why", words=3), *columns("tracks", words=0), *columns("such as")]
-    caption = "Tracks of the sources that the corpora do not hold; the corpora's manifests name every one."
+    caption = "Tracks of the data sets that are not in the corpora. The corpora's manifests name each of them."
     return [Table(key="left-out", caption=caption, columns=head, rows=rows, sql=[])]
 
 
 def _corpus(generated: bool, corpus: Mapping[str, Any], splits: list[str]) -> list[Cell]:
     return [
         label(corpus["name"]),
-        label("generated songs, no recordings" if generated else "as given"),
+        label("generated songs, not recordings" if generated else "as given"),
         *(number(corpus["counts"].get(split)) for split in splits),
         Cell(text=corpus["digest"][:16], values={"": corpus["digest"]}),
         label(corpus.get("place", "")),

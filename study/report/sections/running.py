@@ -10,8 +10,8 @@ from study.report.blocks import Figure, Section, Table, columns, label, number
 from study.stages.progress import Progress, StageProgress, counts, duration
 
 SAYS = (
-    "{clock}: {counts}.{notice} This section is written every half minute; the others hold what had ended at {as_of} "
-    "and are drawn anew as stages end."
+    "{clock}: {counts}.{notice} This section is written every half minute. The others show what had ended at {as_of}; "
+    "they are drawn again as stages end."
 )
 MOST_CURVES, NUM_COLUMNS = 12, 4
 
@@ -35,7 +35,9 @@ def section(progress: Progress, as_of: str) -> Section:
 def _failures(failed: Sequence[StageProgress]) -> Table:
     rows = [[label(entry.stage.label), label(entry.state), label(entry.error)] for entry in failed]
     head = columns("stage", "state", "cause", words=3)
-    return Table(key="failures", caption="Failed, and what needs it.", columns=head, rows=rows, sql=[])
+    return Table(
+        key="failures", caption="Stages that failed, and stages that need them.", columns=head, rows=rows, sql=[]
+    )
 
 
 def _running(running: Sequence[StageProgress]) -> Table:
@@ -51,7 +53,7 @@ def _running(running: Sequence[StageProgress]) -> Table:
         for entry in running
     ]
     head = [*columns("stage"), *columns("step", "of", words=0), *columns("validation", "for", words=2)]
-    return Table(key="running", caption="Running, as last reported.", columns=head, rows=rows, sql=[])
+    return Table(key="running", caption="Running stages, as last reported.", columns=head, rows=rows, sql=[])
 
 
 def _metric(entry: StageProgress) -> str:

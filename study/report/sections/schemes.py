@@ -8,8 +8,9 @@ from study.report.sections.arms import forests
 from study.report.study_comparisons import Comparison, StudyComparisons, comparison_table
 
 SAYS = (
-    "Two-stage starts the backend anew in the joint finetuning, three-stage pre-trains it on the task first; a "
-    "difference can be due to the order of the stages or to the longer training, and this cannot tell which."
+    "Two-stage arms start the backend from scratch in the joint finetuning; three-stage arms pre-train it on the task "
+    "first. A difference may come from the order of the stages or from the longer training: this comparison cannot "
+    "tell which."
 )
 
 
@@ -35,7 +36,7 @@ def section(facts: Facts, comparing: StudyComparisons) -> Section | None:
         for two, three in found
         if metric in facts.metrics_of(facts.arms[two]["task"])
     ]
-    remark = "" if any(one.planned for one in compared) else " Post hoc: no star is given."
+    remark = "" if any(one.planned for one in compared) else " Post hoc: nothing here can have a star."
     differences = comparison_table(
         facts, "schemes-differences", f"Three-stage minus two-stage, paired by seed.{remark}", compared
     )

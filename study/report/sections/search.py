@@ -18,9 +18,9 @@ from study.store.store import Store
 
 TITLE = "Hyperparameter search"
 SAYS = (
-    "What searches tried, scored on the validation split; only each winner was scored on the test split, once. It "
-    "shows which values did well within the space, and cannot show an effect of any factor: no number of the other "
-    "sections comes from these trials."
+    "What searches tried, scored on the validation split. Only each winner was scored on the test split, once. This "
+    "shows which values did well within the space. It shows no effect of any factor: no other section uses these "
+    "trials."
 )
 NUM_BEST = 5
 FEWEST_FOR_IMPORTANCE = 4
@@ -52,7 +52,7 @@ def page_of(store: Store, name: str, searches: Sequence[str]) -> Page:
 def _answer(trials: Trials) -> str:
     best = trials.winner
     if best is None:
-        return f"Of “{trials.arm}” no trial was completed."
+        return f"No trial of “{trials.arm}” was completed."
     values = ", ".join(f"{name} {shown(best[name])}" for name in trials.names)
     tested = [f"{METRICS[trials.task].get(name, name)} {value:.3f}" for name, value in trials.tested.items()]
     return (
@@ -112,7 +112,7 @@ def _history(trials: Trials) -> Block:
     return drawing.draw(
         f"search-{trials.key}-history",
         f"{trials.arm}: every trial in its order, and against what had been spent by then; the line is the best so "
-        "far, crosses were given up early.",
+        "far; crosses were stopped early.",
         f"Optimisation history of {trials.arm}.",
         paint,
         height=2.3,
@@ -148,7 +148,8 @@ def _importance(trials: Trials) -> Block:
 
     return drawing.draw(
         f"search-{trials.key}-importance",
-        f"{trials.arm}: how much each hyperparameter decides about being among the best tenth (PED-ANOVA over the "
+        f"{trials.arm}: how much each hyperparameter decides whether a trial is among the best tenth (PED-ANOVA over "
+        "the "
         f"{len(trials.complete)} trials that were completed); with few trials that is a hint.",
         f"Importance of hyperparameters of {trials.arm}.",
         paint,
@@ -204,7 +205,7 @@ def _taken(facts: Facts) -> Table | None:
     ]
     return Table(
         key="search-taken",
-        caption="What this study was trained with instead of the preset's values, as far as an arm has the part. "
+        caption="The values that replace the preset's in this study, for every arm that has the part. "
         + ("Every arm's values were searched for with an equal budget." if len(arms) > 1 else ""),
         columns=columns("arm", *names, "from", "budget"),
         rows=rows,

@@ -15,8 +15,8 @@ from study.report.blocks import Figure, Section, Table, columns, label, number
 from study.report.facts import Facts
 
 SAYS = (
-    "Every stage is trained once, whoever needs it; times are those of the attempts that count, and cannot be compared "
-    "between machines or between a busy one and an idle one."
+    "Every stage is trained once, however many runs need it. Times are those of the attempts that count. They cannot "
+    "be compared between machines, or between a busy and an idle machine."
 )
 LAYERS = {"separation": 0, "classification": 1, "finetuning": 2, "probe": 2}
 TITLES = ("separation", "backend", "finetuning and probe")
@@ -130,7 +130,7 @@ def _table(boxes: Sequence[Box], sql: str) -> Table:
         for box in sorted(boxes, key=lambda box: box.layer)
     ]
     head = columns("stage", "kind", "seeds", "seconds", "CPU- or GPU-seconds", words=3)
-    caption = "Stages that differ in their seed alone are one row; times are sums over seeds."
+    caption = "Stages that differ only in their seed are one row. Times are sums over seeds."
     return Table(key="stages", caption=caption, columns=head, rows=rows, sql=[sql], sortable=True)
 
 
@@ -163,8 +163,8 @@ def _figure(boxes: Sequence[Box]) -> Figure:
     rest = f" {left_out} further boxes are left out; the table has them." if left_out else ""
     return drawing.draw(
         "stage-graph",
-        "A box stands for the stages that differ in their seed alone, with their state and their time summed; lines "
-        f"say what starts from what.{rest}",
+        "A box stands for the stages that differ only in their seed, with their state and the sum of their times. "
+        f"Lines show which stage starts from which.{rest}",
         "Boxes of stages in three layers joined by lines; the numbers are in the table below.",
         paint,
         height=0.5 + 0.52 * tallest,

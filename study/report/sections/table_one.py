@@ -18,9 +18,9 @@ def section(facts: Facts, comparing: StudyComparisons) -> Section | None:
         return None
     table = _table(facts, comparing, chosen)
     says = (
-        "Rows are what the U-Net was pre-trained to separate, columns backend and metric, as in the paper; a star is a "
-        "planned comparison with the bare backend that Holm's correction leaves significant. It cannot show why two "
-        "rows differ."
+        "As in the paper, rows are what the U-Net was pre-trained to separate, columns are backend and metric. A star "
+        "marks a planned comparison with the bare backend that is significant after Holm's correction. The table "
+        "cannot show why two rows differ."
     )
     return Section(key="table-one", title="The paper's Table 1", says=says, blocks=[table])
 

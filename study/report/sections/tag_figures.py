@@ -59,9 +59,10 @@ def intervals(found: Differential) -> Figure:
 
     return drawing.draw(
         f"tag-intervals-{found.backend}",
-        f"{found.backend.upper()}: the same differences with two 95 % intervals that answer two questions. Over seeds: "
-        "other initial weights, order and crops on these songs. Over songs (DeLong): other test songs before these "
-        "networks. An arrow: longer than the scale." + drawing.left_out(MOST_PANELS, len(found.tracks)),
+        f"{found.backend.upper()}: the same differences with two 95 % intervals. Over seeds: what other initial "
+        "weights, order and crops would change on these songs. Over songs (DeLong): what other test songs would "
+        "change for these networks. An arrow: longer than the "
+        "scale." + drawing.left_out(MOST_PANELS, len(found.tracks)),
         "Intervals over seeds and over songs by tag and source; the numbers are in the table below.",
         paint,
         height=1.2 + 0.2 * len(found.tags),

@@ -23,8 +23,8 @@ from study.report.study_comparisons import Comparison, StudyComparisons, compari
 
 TITLE = "Tag by tag"
 SAYS = (
-    "ROC-AUC of single tags, minus that of the bare backend; many tags are looked at and none was planned, so this "
-    "shows where to look and earns no star."
+    "ROC-AUC of single tags, minus that of the bare backend. There are many tags and none was planned, so this shows "
+    "where to look; nothing here can have a star."
 )
 _TAGS = "FROM tag_metrics t JOIN runs ON t.stage = runs.final_stage"
 
@@ -36,7 +36,9 @@ def section(facts: Facts, comparing: StudyComparisons) -> Section | None:
         return None
     values = tag_values(facts, arms)
     if not values:
-        return Section(key="tags", title=TITLE, says="Tagging was asked for; no scores of single tags yet.")
+        return Section(
+            key="tags", title=TITLE, says="Tagging is part of the study, but there are no scores of single tags yet."
+        )
     tags = in_groups(facts, values)
     blocks: list[Table | Figure] = _groups(facts, comparing, arms)
     for backend in dict.fromkeys(facts.arms[arm]["backend"] for arm in arms):
@@ -63,7 +65,7 @@ def _groups(facts: Facts, comparing: StudyComparisons, arms: list[str]) -> list[
     if not others:
         return [table]
     compared = [comparing.any_of(one) for one in others]
-    remark = "" if any(one.planned for one in compared) else " Post hoc: no star is given."
+    remark = "" if any(one.planned for one in compared) else " Post hoc: nothing here can have a star."
     caption = f"Groups of tags: every arm minus {_listed(bases.values())}, paired by seed.{remark}"
     return [table, comparison_table(facts, "tag-group-differences", caption, compared)]
 
@@ -98,7 +100,7 @@ def _interval_table(facts: Facts, found: Differential) -> Table:
     return Table(
         key=f"tag-intervals-{found.backend}",
         caption=f"{found.backend.upper()}: each source minus the bare backend. One interval varies the seeds on these "
-        "songs, the other varies the songs (DeLong) before these networks; neither covers what the other does.",
+        "songs, the other varies the songs (DeLong) for these networks. Neither covers the other's variation.",
         columns=[*columns("tag", "group", "pre-trained on", words=3), *numbers],
         rows=rows,
         sql=[_differences_sql(facts, found), asked.sql, _scores_sql(facts, wanted)],

@@ -152,7 +152,7 @@ def test_the_stretch_of_a_long_song_is_where_they_differ_most():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"corpora": {}}, "nothing is written down of the songs' corpus"),
+        ({"corpora": {}}, "the corpus of the songs is not recorded"),
         ({"place": "/nowhere"}, "/nowhere"),
         ({"digest": "0" * 64}, "holds another corpus than that of the study"),
     ],

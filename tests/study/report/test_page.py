@@ -90,7 +90,7 @@ def test_words_and_numbers_inside_drawings_are_those_of_the_files(page):
 
 
 def test_generated_songs_are_called_generated(text):
-    assert "All songs are generated, synthesised from a seed, and no recordings" in Tags(text).text
+    assert "All songs are generated, that is synthesised from a seed; none is a recording" in Tags(text).text
 
 
 def test_odd_names_are_escaped_everywhere(tmp_path):
@@ -123,7 +123,7 @@ def test_failed_and_missing_runs_are_told_with_their_cause(tmp_path):
     (planned,) = [table for table in page.tables if table.key == "planned-tagging"]
     assert "incomplete: reference is missing or failed at seed 1" in planned.rows[0][-1].text
     assert not any(cell.mark for row in planned.rows for cell in row)
-    assert "The answer is not complete: of 9 runs 1 failed, 1 without a result yet." in page.answer
+    assert "The answer is not complete. Of 9 runs, 1 failed, 1 without a result yet." in page.answer
     (arms,) = [table for table in page.tables if table.key == "arms-tagging"]
     assert arms.rows[1][2].small == "(n = 2)"
     assert "&lt;memory&gt; &amp; more" in html(page)
@@ -135,9 +135,9 @@ def test_the_answer_tells_what_is_undecided_from_what_is_not_shown(tmp_path):
     )
     first, second, *_ = build(Facts(store)).answer
     assert first.startswith(
-        "In 1 of 2 planned comparisons no difference is shown; the smallest effect that 4 seeds could"
+        "In 1 of 2 planned comparisons no difference is shown. The smallest effect that 4 seeds could"
     )
-    assert second == ("1 of 2 cannot be decided by these runs: incomplete: source=none is missing or failed at seed 2.")
+    assert second == ("1 of 2 planned comparisons cannot be decided by these runs: incomplete: source=none is missing or failed at seed 2.")
 
 
 def test_a_star_is_told_with_its_interval(tmp_path, monkeypatch):

@@ -96,7 +96,7 @@ def test_the_page_tells_the_winner_what_was_saved_and_what_mattered(store):
 def test_a_search_in_which_nothing_was_completed_has_a_page(store):
     searched(store, [row(0, None), row(1, None, state="failed", reached=None, epochs=0)])
     page = page_of(store, "rates", ["rates bare"])
-    assert page.answer == ["Of “bare” no trial was completed."]
+    assert page.answer == ["No trial of “bare” was completed."]
     assert [figure.key for figure in page.figures] == ["search-rates-bare-history"]
 
 

@@ -75,5 +75,5 @@ def test_a_page_that_is_gone_is_an_answer_and_comes_back(server, storage):
 
 
 def test_a_port_that_is_taken_is_named(server, storage):
-    with pytest.raises(OSError, match=rf"port {server.server_port} of 127\.0\.0\.1 cannot be had .*give another"):
+    with pytest.raises(OSError, match=rf"port {server.server_port} of 127\.0\.0\.1 cannot be used .*give another"):
         PageServer(storage, "report/toy/report.html", server.server_port)
