@@ -19,8 +19,8 @@ INT16_SCALE = 32_768
 def decode(path: str | Path, *, stream: int = 0) -> Float32[np.ndarray, " sample"]:
     """One audio stream of a file as mono at 16 kHz, full scale [-1, 1]: the mean of its channels.
 
-    Packets that FFmpeg finds damaged become silence of their length, so that what follows stays in its place, with a
-    warning that counts them.
+    Packets that FFmpeg finds damaged become silence of the same length, so that later sound keeps its place. A warning
+    counts them.
 
     Args:
         path: any container and codec that FFmpeg reads.
@@ -84,17 +84,17 @@ def _frames(container: InputContainer, stream: int, path: str | Path) -> Iterato
 
 
 def _silence(like: av.AudioFrame, num_samples: int) -> av.AudioFrame:
-    """A frame of nothing, of the kind of another one."""
+    """A silent frame of the same kind as another one."""
     frame = av.AudioFrame(format=like.format.name, layout=like.layout.name, samples=num_samples)
     for plane in frame.planes:
-        # Silence in unsigned samples is their middle.
+        # Unsigned samples are silent at the middle of their range.
         plane.update((b"\x80" if like.format.name.startswith("u8") else b"\0") * plane.buffer_size)
     frame.sample_rate = like.sample_rate
     return frame
 
 
 def _resampled(frames: Iterable[av.AudioFrame]) -> Iterator[np.ndarray]:
-    # A resampler takes one kind of frame, yet MP3s exist that change between mono and stereo on the way.
+    # A resampler takes one kind of frame, but some MP3s change between mono and stereo.
     for _, alike in groupby(frames, key=lambda frame: (frame.format.name, frame.layout.name, frame.sample_rate)):
         # FFmpeg's own downmix depends on the sample format (+3 dB for floats), so the channels are averaged here.
         resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)

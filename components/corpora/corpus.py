@@ -1,7 +1,7 @@
 """A corpus: tracks in one flat int16 waveform at 16 kHz, from which segments are gathered by track and start.
 
 The waveform is memory-mapped, so every process of a node shares its pages, until `to` copies it to a device. A corpus
-of several stems yields all of them at the same place. How it lies on disk is told in `corpus_format.py`.
+of several stems yields all of them for the same place. `corpus_format.py` describes the files.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ class Corpus:
 
     @classmethod
     def open(cls, folder: str | Path) -> "Corpus":
-        """Open the corpus in `folder`, checking whatever can be checked without reading the waveform.
+        """Open the corpus in `folder`; check everything that does not need the waveform.
 
         Raises:
             FileNotFoundError: no such folder.
@@ -46,7 +46,7 @@ class Corpus:
 
     @property
     def digest(self) -> str:
-        """What the corpus is, as far as a result can depend on it."""
+        """The content digest: it covers all that a result can depend on."""
         return self.manifest.digest
 
     @property
@@ -93,7 +93,7 @@ class Corpus:
         return tracks
 
     def labels(self, tracks: Integer[np.ndarray, " track"]) -> Float[Tensor, "track class"] | Int64[Tensor, " track"]:
-        """What the tracks are labelled with: float32 0 or 1 for tagging, the class's index for genre.
+        """The tracks' labels: float32 0 or 1 for tagging, the class's index for genre.
 
         Raises:
             ValueError: a separation corpus, which has no labels.
@@ -141,9 +141,9 @@ class Corpus:
     def tiles(
         self, tracks: Integer[np.ndarray, " track"], num_samples: int, overlap: float = 0.0
     ) -> tuple[Int64[np.ndarray, " segment"], Int64[np.ndarray, " segment"]]:
-        """Every whole segment of each track from its beginning on, neighbours sharing the part `overlap` (PAPER 7).
+        """Every whole segment of each track from its beginning on; neighbours share the part `overlap` (PAPER 7).
 
-        What is left at a track's end, shorter than a hop, is not covered: 29.1 s are 7 CNN segments, 14 at overlap 0.5.
+        The rest at a track's end, shorter than a hop, is not covered: 29.1 s give 7 CNN segments, 14 at overlap 0.5.
 
         Returns:
             The segments' tracks and starts (samples into the track), track by track in the given order.
@@ -205,7 +205,7 @@ def _mapped(folder: Path, manifest: Manifest) -> Int16[Tensor, "sample stem"]:
     path = folder / WAVEFORM_FILE
     _must_fit(path, "size in bytes", path.stat().st_size, manifest.waveform_bytes)
     pages = np.memmap(path, dtype="<i2", mode="r", shape=(manifest.num_samples, len(manifest.stems)))
-    # A writable mapping would please torch, but Linux refuses one that is larger than the memory.
+    # Torch would prefer a writable mapping, but Linux refuses one that is larger than the memory.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(pages)

@@ -4,8 +4,8 @@
     tracks.parquet    one row a track: id, start and length in samples, split, labels, and the data set's own columns
     manifest.json     written last: what the corpus holds, how it was made, and the digests of the other two
 
-The content digest covers whatever a result can depend on (samples, table, stems, class order, sample rate), and neither
-the corpus's name and place nor how it was made.
+The content digest covers all that a result can depend on (samples, table, stems, class order, sample rate). It does not
+cover the corpus's name, its place or how it was made.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ def canonical_json(value: Any) -> str:
 
 
 def table_digest(rows: Iterable[Mapping[str, Any]]) -> str:
-    """SHA-256 of the track table's rows in order, whatever Parquet's encoding and the order of the columns."""
+    """SHA-256 of the track table's rows in order, independent of Parquet's encoding and of the order of columns."""
     digest = hashlib.sha256()
     for row in rows:
         digest.update(canonical_json(row).encode() + b"\n")

@@ -36,7 +36,7 @@ class CorpusWriter:
     """A corpus in the making, for use in a `with` statement.
 
     Everything goes to `<folder>.partial-<random>` beside `folder` and is renamed when the block ends without an
-    exception; an exception removes it. A killed process leaves its partial folder behind, which anyone may delete.
+    exception; an exception removes it. A killed process leaves its partial folder behind; it can be deleted.
 
     Raises:
         FileExistsError: there is something at `folder` already.
@@ -109,7 +109,7 @@ class CorpusWriter:
         self._num_samples += len(samples)
 
     def exclude(self, reason: str) -> None:
-        """Count a track that a rule of the split leaves out (no fault of the track)."""
+        """Count a track that a rule of the split excludes."""
         self._excluded[reason] += 1
 
     def reject(self, track_id: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""A data set as people download it: its tracks, where their audio lies, and what its rules leave out."""
+"""A data set as people download it: its tracks, the files of their audio, and what its rules exclude."""
 
 from collections import Counter
 from collections.abc import Mapping, Set
@@ -36,11 +36,11 @@ class DataSet:
 
     Attributes:
         tracks: in the corpus's order.
-        longer_than_s: a split's rule: tracks that are not are excluded.
-        excluded: tracks that a rule has left out already, by rule.
-        rejects: tracks that should be there and cannot be used: id and reason.
-        expected: tracks by split as they were published; what is found instead is told.
-        recipe: what decides the corpus beside its files.
+        longer_than_s: a rule of the split: shorter tracks are excluded.
+        excluded: number of tracks that a rule has excluded already, by rule.
+        rejects: tracks that should be in the corpus but cannot be used: id and reason.
+        expected: the published number of tracks by split; a difference is reported.
+        recipe: what decides the corpus besides its files.
     """
 
     name: str
@@ -65,7 +65,7 @@ def files_beside(folder: Path, listed: Set[Path], pattern: str = "*/*.mp3") -> l
 
 def existing(folder: str | Path, *names: str) -> list[Path]:
     """Files of a data set; FileNotFoundError names the first that is missing, and what the folder should be."""
-    # Absolute, since whoever decodes may work in another folder.
+    # Absolute: the process that decodes may work in another folder.
     root = Path(folder).expanduser().absolute()
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is no folder")

@@ -1,4 +1,4 @@
-"""From a track's files to the samples of a corpus, or the reason why not."""
+"""From a track's files to the samples of a corpus, or the reason why they cannot be used."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +10,7 @@ from jaxtyping import Int16
 from components.corpora.audio import SAMPLE_RATE, decode, to_int16
 from components.corpora.data_set import AudioStream, SourceTrack
 
-# A file may be so much shorter than it declares (encoders pad), and the stems of a song so much unlike.
+# A file may be shorter than declared by this much (encoders pad), and the stems of a song may differ by it.
 TOLERANCE_S = 1.0
 UNLIKE_S = 0.1
 SHORTEST_S = 1.0
@@ -21,11 +21,11 @@ class UnusableError(ValueError):
 
 
 class ExcludedError(Exception):
-    """A track that a rule of the split leaves out; its text is the rule."""
+    """A track that a rule of the split excludes; its text is the rule."""
 
 
 def decoded(track: SourceTrack, *, longer_than_s: float = 0.0) -> Int16[np.ndarray, "sample stem"]:
-    """The track's stems at 16 kHz, mono, equally long; a warning tells of packets that were damaged.
+    """The track's stems at 16 kHz, mono, equally long; a warning counts damaged packets.
 
     Raises:
         UnusableError: a file that is missing, cannot be decoded, is damaged or truncated, or stems of unlike lengths.
@@ -60,9 +60,9 @@ def _decoded(stream: AudioStream) -> np.ndarray:
 
 
 def declared(path: str | Path, stream: int = 0) -> float:
-    """Seconds that a file's header declares for an audio stream; 0 where it declares nothing.
+    """Seconds that a file's header declares for an audio stream; 0 if it declares none.
 
-    Raw streams, and MP3 without a frame that counts the others, say nothing: FFmpeg would guess from the bit rate.
+    Raw streams, and MP3 without a frame that counts the others, declare none: FFmpeg would guess from the bit rate.
     """
     with av.open(str(path)) as container:
         if container.format.name == "aac" or (container.format.name == "mp3" and not _counts_frames(Path(path))):
@@ -88,11 +88,11 @@ def _counts_frames(path: Path) -> bool:
 
 
 def _declared_share(path: Path) -> float:
-    """How much longer a WAV file says that it is than it is: FFmpeg goes by the size it finds."""
+    """The declared size of a WAV file over its real size: FFmpeg looks at the real size only."""
     with path.open("rb") as file:
         head = file.read(8)
     if head[:4] != b"RIFF":
         return 1.0
     size, declared_size = path.stat().st_size, int.from_bytes(head[4:], "little") + 8
-    # A file that was written as a stream declares nothing, or as much as there can be.
+    # A file that was written as a stream declares no size, or the largest possible one.
     return declared_size / size if size < declared_size < 0x7FFFF000 else 1.0

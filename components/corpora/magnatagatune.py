@@ -31,8 +31,8 @@ def magnatagatune(source: str | Path, split: Split = "pub", own_split: str | Pat
     """The clips below `source`, which holds `annotations_final.csv` and the folders 0 to f.
 
     Args:
-        split: "folder" takes all clips by folder; "pub" of these the ones with a top-50 tag and longer than 29.1 s
-            (Lee and Won), which the paper uses.
+        split: "folder" takes all clips by folder; "pub" takes those with a top-50 tag that are longer than 29.1 s (Lee
+            and Won), as the paper does.
         own_split: a CSV of clip_id and split instead; clips that it does not name are excluded.
 
     Raises:
@@ -41,11 +41,8 @@ def magnatagatune(source: str | Path, split: Split = "pub", own_split: str | Pat
     """
     (path,) = existing(source, ANNOTATIONS)
     own = None if own_split is None else read_split(Path(own_split).expanduser())
-    excluded, rejects, tracks = Counter(), [], []
     rows = _rows(path)
-    rejects += [(clip, NO_METADATA) for clip in (own or {}) if clip not in {row["clip_id"] for row in rows}]
-    listed = {path.parent / row["mp3_path"] for row in rows}
-    rejects += [(str(file.relative_to(path.parent)), NO_METADATA) for file in files_beside(path.parent, listed)]
+    excluded, rejects, tracks = Counter(), _without_metadata(path.parent, rows, own or {}), []
     for row in rows:
         clip, tags = row["clip_id"], tuple(tag for tag in TOP_50 if row[tag] == "1")
         if clip in CORRUPT:
@@ -70,6 +67,14 @@ def magnatagatune(source: str | Path, split: Split = "pub", own_split: str | Pat
         expected=EXPECTED[split] if own is None else {},
         recipe={"split": split if own is None else Path(str(own_split)).name},
     )
+
+
+def _without_metadata(folder: Path, rows: list[dict[str, str]], own: dict[str, str]) -> list[tuple[str, str]]:
+    """Clips of an own split, and files of the folder, that no row of the annotations names."""
+    known = {row["clip_id"] for row in rows}
+    beside = files_beside(folder, {folder / row["mp3_path"] for row in rows})
+    names = [*(clip for clip in own if clip not in known), *(str(file.relative_to(folder)) for file in beside)]
+    return [(name, NO_METADATA) for name in names]
 
 
 def read_split(path: str | Path) -> dict[str, str]:

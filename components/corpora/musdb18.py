@@ -1,7 +1,7 @@
 """MUSDB18 and MUSDB18-HQ: songs with four stems (Rafii et al., 2017 and 2019), in the splits of the musdb package.
 
-The package tells the streams, the files' names and the validation list. Its decoder, a program that has to be installed
-besides, is not needed: these files are decoded as all others are.
+The package gives the streams, the files' names and the validation list. Its decoder, a program that must be installed
+separately, is not needed: these files are decoded like all others.
 """
 
 from importlib.util import find_spec
@@ -64,7 +64,7 @@ def _wavs(folder: Path, facts: dict[str, Any]) -> dict[str, AudioStream]:
 
 
 def _facts() -> dict[str, Any]:
-    """The package's own description; to import it would ask for its decoder."""
+    """The package's own description; importing the package would need its decoder."""
     spec = find_spec("musdb")
     assert spec is not None and spec.submodule_search_locations is not None
     path = Path(spec.submodule_search_locations[0]) / "configs" / "mus.yaml"

@@ -1,4 +1,4 @@
-"""Anybody's own data: a folder of audio, and a table of what is in it."""
+"""Your own data: a folder of audio files, and a table that names them."""
 
 from pathlib import Path
 from typing import Any, Literal

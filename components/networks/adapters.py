@@ -1,7 +1,7 @@
 """Adapters: from the U-Net's decoder maps to the inputs of a backend's blocks (PAPER sections 5 and 6).
 
 An insertion point is the pair (decoder level, backend block). Its adapter makes the level's map fit the block's input,
-with which it is fused. Which block a level belongs to is the backend's to say, so that a study names levels alone.
+and the two are fused. The backend says which block a level enters, so a study names levels alone.
 """
 
 from collections.abc import Callable, Mapping
@@ -86,14 +86,14 @@ def check_points(points: Points, existing: Points) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """Which points have an adapter, in any order, how their weights start, and how they meet a block's input.
+    """Which points have an adapter, in any order, how its weights start, and how it is fused with a block's input.
 
     Attributes:
-        initialisation: "zero" adds nothing at first; "patch-kernel" is the kernel by which a transformer's backend
-            starts to cut its patches, shrunk to the adapter's (transposed convolutions are random still).
+        initialisation: "zero" adds nothing at first; "patch-kernel" is the initial patch kernel of a transformer
+            backend, resized to the adapter's kernel (transposed convolutions stay random).
         initial_std: standard deviation of random weights; None stands for Glorot uniform.
-        fusion: "concatenation" stands the adapted map beside the input and projects both back to its width, a
-            projection that starts as their sum.
+        fusion: "concatenation" puts the adapted map beside the input and projects both back to the input's width; the
+            projection starts as their sum.
     """
 
     points: Points
@@ -106,15 +106,15 @@ class AdapterConfig:
             raise ValueError(f"points has a point twice: {_listed(self.points)}")
         if self.initial_std is not None and self.initial_std <= 0:
             raise ValueError(f"initial_std is {self.initial_std}; it has to be positive, or None")
-        # One set of points is one configuration, in whatever order it was written.
+        # One set of points is one configuration, in any order.
         object.__setattr__(self, "points", tuple(sorted(self.points)))
 
 
 class Adapters(nn.Module):
     """A convolution for each point, under `convolutions.<level>`; with concatenation also `projections.<level>`.
 
-    What comes before them (`prepare`) has no parameters, so that what it makes of a frozen U-Net's maps can be
-    kept. `channel_axis` is that of a block's input.
+    The step before them (`prepare`) has no parameters, so its output for a frozen U-Net's maps can be kept.
+    `channel_axis` is that of a block's input.
     """
 
     channel_axis: ClassVar[int]
@@ -128,7 +128,7 @@ class Adapters(nn.Module):
         self.projections = nn.ModuleDict({str(level): nn.Linear(2 * w, w) for level, w in projected.items()})
 
     def prepare(self, maps: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """From all decoder maps to what the adapters need of them, by level."""
+        """What the adapters need of the decoder maps, by level."""
         return {point.level: maps[point.level] for point in self.config.points}
 
     def adapt(self, layer: nn.Module, prepared: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ class Adapters(nn.Module):
 
 @torch.no_grad()
 def start_adapters(adapters: Adapters, patch_kernel: Tensor | None) -> None:
-    """Beyond random weights: what the configuration says, and projections that are sums.
+    """Sets the initial values that are not random: those of the configuration, and projections that are sums.
 
     `patch_kernel`: (width, 1, frames, mels), that of the backend at its start; None where it has none.
     """

@@ -1,6 +1,6 @@
-"""What a classifier has to offer to be a backend: blocks whose inputs are fused with adapted maps, and the adapters.
+"""What a classifier must offer to be a backend: blocks whose inputs are fused with adapted maps, and the adapters.
 
-A new backend is one file with a configuration and a network of this form; U-Net and joint network need no word of it.
+A new backend is one file with a configuration and a network of this form; U-Net and joint network need no change.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ def check_input(x: Tensor, expected: Shape) -> None:
 
 
 class BackendInput(NamedTuple):
-    """What a backend and its adapters see of a waveform; none of it depends on their parameters.
+    """What a backend and its adapters get from a waveform; none of it depends on their parameters.
 
     `maps`: by decoder level, as the adapters' `prepare` left them; empty for a bare backend.
     """
@@ -75,7 +75,7 @@ class BackendConfig(Protocol):
 
     @property
     def has_patches(self) -> bool:
-        """Whether its first convolution cuts patches: ImageNet weights and adapters of patch kernels exist for such."""
+        """Whether its first convolution cuts patches; if so, ImageNet weights and adapters of patch kernels exist."""
         ...
 
     def build(self) -> Backend:

@@ -1,4 +1,7 @@
-"""The bare backend: waveform, log-mel of the mixture, backend, logits. The baseline, and three-stage's start."""
+"""The bare backend: waveform, log-mel of the mixture, backend, logits.
+
+It is the baseline, and where three-stage arms start.
+"""
 
 from dataclasses import dataclass, field
 

@@ -1,6 +1,6 @@
 """First values of parameters: drawn, or copied by name from another network's state.
 
-Each parameter has a generator of its own, addressed by seed, stream and name: one module more moves no other draw.
+Each parameter has its own generator, addressed by seed, stream and name: a further module changes no other draw.
 """
 
 from collections.abc import Mapping

@@ -57,7 +57,7 @@ class JointConfig:
 class JointNetwork(nn.Module):
     """Parameters stand under `separator.unet.*`, `adapters.*` and `backend.*`.
 
-    What of the U-Net nothing hears, where the estimates are no input, does not learn.
+    If the estimates are no input, the parts of the U-Net that only they need do not learn.
     """
 
     def __init__(self, config: JointConfig) -> None:
@@ -109,9 +109,9 @@ def initialise_joint(
 ) -> None:
     """Gives every parameter its first value.
 
-    `separator` is a trained `Separator`'s state, `backend` a trained bare backend's; None: drawn by the seed, the
-    separator by its own if it has one. Either way the backend starts from one with a single input channel: runs with
-    and without a separator share their draws.
+    `separator` is the state of a trained `Separator`, `backend` that of a trained bare backend. None: drawn by the
+    seed, the separator by `separator_seed` if given. In both cases the backend starts from one with a single input
+    channel, so runs with and without a separator share their draws.
     """
     if separator is None:
         initialise(network.separator, seed if separator_seed is None else separator_seed, "separator")
@@ -125,7 +125,7 @@ def initialise_joint(
 
 
 def drawn_backend(config: BackendConfig, seed: int) -> dict[str, Tensor]:
-    """The state of a bare backend as the seed draws it."""
+    """The state of a bare backend, drawn by the seed."""
     bare = config.build()
     initialise(bare, seed, "backend")
     return bare.state_dict()

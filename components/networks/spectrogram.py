@@ -1,7 +1,7 @@
 """The front end: waveform to spectrum and back, log-magnitude, mel bands (PAPER section 3).
 
 Spectra have the axes batch, frame, bin. No centring, no padding: frame `k` sees the samples from `k * hop_samples` on.
-Everything here runs in float32 (float64 stays float64), whatever autocast surrounds it.
+Everything here runs in float32 (float64 stays float64), even under autocast.
 """
 
 from collections.abc import Iterator
@@ -85,11 +85,11 @@ class Spectrogram(nn.Module):
     def __init__(self, config: SpectrogramConfig) -> None:
         super().__init__()
         self.config = config
-        # On the CPU, also in a network without weights ("meta"), where such arithmetic would load a compiler.
+        # On the CPU, even in a network without weights ("meta"), where this arithmetic would load a compiler.
         with torch.device("cpu"):
             window = torch.hann_window(config.window_samples, periodic=True, dtype=torch.float64)
             synthesis_window = window / _sum_over_frames(window.square(), config.hop_samples)
-        # In float64, and rounded where they are used: so float64 networks are exact.
+        # In float64, and rounded where they are used, so that float64 networks are exact.
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("synthesis_window", synthesis_window, persistent=False)
 
@@ -123,7 +123,7 @@ class MelFilterbank(nn.Module):
 
     def __init__(self, config: MelConfig, spectrogram: SpectrogramConfig) -> None:
         super().__init__()
-        # On the CPU: values are looked at, which a network without weights ("meta") has not.
+        # On the CPU: this reads values, and a network without weights ("meta") has none.
         with torch.device("cpu"), _float64():
             weights = torchaudio.functional.melscale_fbanks(
                 n_freqs=spectrogram.num_bins + 1,
@@ -145,7 +145,7 @@ class MelFilterbank(nn.Module):
 
 @contextmanager
 def _float64() -> Iterator[None]:
-    """What is made without a type is float64: torchaudio asks for none."""
+    """Makes new tensors float64: torchaudio gives no type."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:

@@ -84,7 +84,7 @@ class SpectrogramTransformer(Backend):
     first_convolution = "transformer.patch_embed.proj.weight"
 
     def __init__(self, config: SpectrogramTransformerConfig) -> None:
-        # Takes a second, which whoever studies another backend need not wait.
+        # Imported here: it takes a second that other backends need not wait.
         from timm.models.vision_transformer import VisionTransformer
 
         super().__init__()

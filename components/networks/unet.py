@@ -1,8 +1,8 @@
 """The separating U-Net: a log-magnitude in, one mask per source out (PAPER section 4; after Kong et al., ISMIR 2021).
 
 Six encoder blocks that halve frames and bins, six decoder blocks that double them, and a last double convolution at
-full resolution. Normalisation and activation stand *before* their convolution. The decoder's maps, level 0 being the
-coarsest, are what a classifier may be given besides the estimates.
+full resolution. Normalisation and activation stand *before* their convolution. A classifier may get the decoder's maps
+(level 0 is the coarsest) besides the estimates.
 """
 
 from dataclasses import dataclass, replace
@@ -46,7 +46,7 @@ class UNetConfig:
 
     @property
     def divisor(self) -> int:
-        """What the number of frames and the number of bins have to be multiples of."""
+        """The numbers of frames and of bins must be multiples of this."""
         return 2 ** len(self.channels)
 
     def check_size(self, name: str, size: int) -> None:

@@ -47,7 +47,7 @@ def backend_state(data: bytes, name: str, config: SpectrogramTransformerConfig) 
         ValueError: no file of either form, or naming the first tensor that is missing or does not fit the backend.
     """
     found = _read(data, name)
-    # On no device: shapes are all that is asked of it.
+    # On no device: only shapes are needed.
     with torch.device("meta"):
         expected = config.build().state_dict()
     state = {}

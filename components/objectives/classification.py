@@ -1,8 +1,8 @@
 """Classification: tagging or genre from one random segment per track and epoch, evaluated by whole tracks.
 
-Serves the bare backend and the joint network alike: both split into `features` (waveform to what no backend weight
-touches) and `classify`. Where nothing that learns stands before the features and segments start on a grid, each
-segment's features are computed once and kept.
+Serves the bare backend and the joint network alike: both split into `features` (everything before the backend's
+weights) and `classify`. If nothing that learns comes before the features and segments start on a grid, each segment's
+features are computed once and kept.
 """
 
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ class ClassificationObjective(Objective[Classifier | JointNetwork]):
     """Binary cross-entropy over tags, or cross-entropy over genres.
 
     With `freeze_separator` the joint network's separator keeps its weights and its BatchNorm statistics. `memo_bytes`
-    bounds what is kept of features that stay the same, and changes no result.
+    bounds the memory for features that stay the same; it changes no result.
 
     Raises:
         ValueError: the corpus is of another kind, has other classes than the network, a track shorter than a segment,
@@ -118,7 +118,7 @@ class ClassificationObjective(Objective[Classifier | JointNetwork]):
         tracks, starts = self.corpus.tiles(self.corpus.indices(split), self.num_samples, overlap)
         mine = np.arange(len(tracks))[workers.rank() :: workers.num_workers()]
         batches = [mine[i : i + 32] for i in range(0, len(mine), 32)]
-        # A test comes once: its features would only take room.
+        # A test comes once: keeping its features would only take memory.
         keep = split == "validation"
         shares = workers.gather([(b, self._probabilities(tracks[b], starts[b], keep=keep)) for b in batches])
         segments, probabilities = zip(*chain.from_iterable(shares), strict=True)
@@ -131,7 +131,7 @@ class ClassificationObjective(Objective[Classifier | JointNetwork]):
         return measure(scores.targets, scores.probabilities, classes=self.corpus.classes, split=split)
 
     def _check_corpus(self) -> None:
-        """Before the first step rather than at the first validation or the test."""
+        """Raises before the first step rather than at the first validation or the test."""
         corpus, num_classes = self.corpus, self.network.config.backend.num_classes
         if corpus.kind not in ("tagging", "genre"):
             raise ValueError(f"{corpus.folder} is a {corpus.kind} corpus; classification needs tagging or genre")
@@ -154,7 +154,7 @@ class ClassificationObjective(Objective[Classifier | JointNetwork]):
 
     @property
     def _features_stay(self) -> bool:
-        """Whether a segment comes again and nothing that learns stands before its features."""
+        """Whether segments come again and nothing that learns comes before their features."""
         learns = isinstance(self.network, JointNetwork) and self._frozen is None
         return self.config.grid_samples > 1 and not learns
 

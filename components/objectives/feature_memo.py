@@ -1,8 +1,8 @@
-"""What frozen networks make of segments, computed once per segment and kept in memory up to a limit.
+"""Features of frozen networks, computed once per segment and kept in memory up to a limit.
 
-A pure memory: it changes how often a feature is computed, never its value. Arithmetic in batches could: its last bits
-depend on the batch's size, and a training that goes on after an interruption meets a segment for the first time in
-another batch than the undisturbed one. So segments are computed one at a time.
+It changes how often a feature is computed, never its value. Computing in batches could change values: the last bits
+depend on the batch's size, and a training that continues after an interruption first meets a segment in another batch
+than an undisturbed one. So segments are computed one at a time.
 """
 
 from collections.abc import Callable, Hashable, Sequence

@@ -1,4 +1,4 @@
-"""What a network is judged by: separation scores in dB, and ranking and decision scores of classification.
+"""Metrics: separation scores in dB, and ranking and decision scores of classification.
 
 Separation scores are per waveform, so that batches can be joined before anything is averaged. Classification scores are
 per track: `average_over_tracks` first, then `tagging_scores` or `genre_scores`.
@@ -23,7 +23,7 @@ def si_sdr(
     """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019), float64, at least `FLOOR_DB`.
 
     A silent target has no score: NaN, which `mean_per_source` leaves out. A silent estimate of a sounding target gets
-    the floor, since its ratio is 0 / 0 and a network that collapsed must not look like a mediocre one.
+    the floor: its ratio is 0 / 0, and a collapsed network must not look like a mediocre one.
 
     Raises:
         ValueError: the estimate is not finite (a diverged network must not pass for a silent target).

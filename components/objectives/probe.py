@@ -1,7 +1,7 @@
 """A linear probe: does what a separator hears tell the classes apart at all?
 
 Each track becomes the mean and the standard deviation over time of its log-mel, of each estimate's and of the decoder
-maps; logistic regression on the standardised features does the rest. Nothing of the separator learns.
+maps; a logistic regression works on the standardised features. The separator does not learn.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -39,9 +39,9 @@ def checked_features(features: Sequence[str]) -> tuple[Feature, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeConfig:
-    """What is heard of a track, tiled into segments of `num_frames`; `separator` is None where the mixture is all.
+    """What is heard of a track, tiled into segments of `num_frames`. `separator` is None if only the mixture is heard.
 
-    `inverse_regularisations`: of the values that scikit-learn calls C the best one on the validation split is taken.
+    `inverse_regularisations`: values that scikit-learn calls C; the one that is best on the validation split is taken.
     """
 
     features: tuple[Feature, ...]
@@ -52,7 +52,7 @@ class ProbeConfig:
     inverse_regularisations: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 
     def __post_init__(self) -> None:
-        # One set of features is one configuration, in whatever order it was written.
+        # One set of features is one configuration, in any order.
         object.__setattr__(self, "features", checked_features(self.features))
         if not self.inverse_regularisations or min(self.inverse_regularisations) <= 0:
             raise ValueError(f"inverse_regularisations is {self.inverse_regularisations}; give positive ones")
@@ -80,7 +80,7 @@ class ProbeNetwork(nn.Module):
 
     def forward(self, waveform: Float[Tensor, "batch sample"]) -> Float[Tensor, "batch 2 feature"]:
         """Means over time of each feature and of its square."""
-        # Not in bf16, whose squares are too rough to leave a deviation.
+        # Not in bf16: its squares are too coarse for a standard deviation.
         parts = [full_precision(part) for part in self._features(waveform)]
         moments = [torch.stack([x.mean(dim=1), x.square().mean(dim=1)], dim=1) for x in parts]
         return torch.cat(moments, dim=2)
@@ -90,7 +90,7 @@ class ProbeNetwork(nn.Module):
         magnitude = self.spectrogram.stft(waveform)[..., :-1].abs()
         of_separator: dict[Feature, Callable[[Separation], list[Tensor]]] = {
             "estimates": lambda heard: [self._log_mel(x) for x in heard.estimate_magnitude.unbind(dim=1)],
-            # Over frequency the mean is taken: what is asked is what sounds, not how high.
+            # Averaged over frequency: the question is what sounds, not at which pitch.
             "maps": lambda heard: [full_precision(x).mean(dim=3).transpose(1, 2) for x in heard.maps.values()],
         }
         for feature in self.config.features:
@@ -151,13 +151,13 @@ class LinearProbe:
         model: Any = LogisticRegression(C=inverse_regularisation, max_iter=2000)
         if targets.ndim == 2:
             model = OneVsRestClassifier(model)
-        # As many threads as the stage has been given, and so the same bits wherever it has as many.
+        # As many threads as the stage was given, so equal numbers of threads give equal bits.
         with threadpool_limits(torch.get_num_threads()):
             model.fit(scaler.transform(features), targets)
         return cls(mean=scaler.mean_, scale=scaler.scale_, model=model)  # pyright: ignore[reportArgumentType]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What it has learned, by name: a row of weights and an offset for each class."""
+        """Its weights by name: a row and an offset for each class."""
         learned = getattr(self.model, "estimators_", [self.model])
         return {
             "mean": self.mean,
@@ -167,5 +167,5 @@ class LinearProbe:
         }
 
     def probabilities(self, features: Float[np.ndarray, "track feature"]) -> Float[np.ndarray, "track class"]:
-        """Of tags each for itself, of genres together 1."""
+        """Of each tag separately; of genres they sum to 1."""
         return self.model.predict_proba((features - self.mean) / self.scale)

@@ -1,7 +1,7 @@
 """Separation pre-training: the U-Net learns to take one source, or all four, out of a mixture.
 
-Mixtures are remixed from random excerpts of the training songs (PAPER section 4), so that sources that never met are
-heard together and the targets stay exact.
+Mixtures are remixed from random excerpts of the training songs (PAPER section 4), so that sources of different songs
+are heard together and the targets stay exact.
 """
 
 from dataclasses import dataclass
@@ -39,8 +39,8 @@ class Part:
 class RemixConfig:
     """Excerpts of a song last `excerpt_s` and start `excerpt_hop_s` apart.
 
-    One source: two excerpts of it are the part `target`, two of everything else the part `others`. All four sources
-    are summed as they are, two excerpts of each but one of the bass; the parts say nothing about them.
+    One source: two excerpts of it are the part `target`, two of everything else the part `others`. All four sources are
+    summed as they are, two excerpts of each but one of the bass; the parts do not apply to them.
     """
 
     excerpt_s: float = 6.0
@@ -161,7 +161,7 @@ class SeparationObjective(Objective[Separator]):
         return loss
 
     def _inner(self, waveform: Float[Tensor, "*shape sample"]) -> Float[Tensor, "*shape inner"]:
-        """Without the window's length at either end, most of which the inverse STFT tapers."""
+        """Without the window's length at both ends, most of which the inverse STFT tapers."""
         edge = self.network.config.spectrogram.window_samples
         return waveform[..., edge:-edge]
 
@@ -175,7 +175,7 @@ class SeparationObjective(Objective[Separator]):
             raise ValueError(f"sources has {unknown[0]!r}; several at once can be remixed out of: {allowed}")
 
     def _check_segment(self) -> None:
-        """Before the first step rather than at the first validation or test."""
+        """Raises before the first step rather than at the first validation or test."""
         lengths = {
             "train": self.segment_samples,
             "validation": self.evaluation_samples,
@@ -202,7 +202,7 @@ class SeparationObjective(Objective[Separator]):
     def draw(self, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """A batch's excerpts, each cropped at random: tracks and starts (example, excerpt), gains (example, part).
 
-        The draws do not ask which sources there are; a single one uses the first four excerpts.
+        The draws do not depend on the sources; a single source uses the first four excerpts.
         """
         draws = [self._draw(batch, position) for position in batch.positions]
         tracks, starts, gains = (np.stack([draw[i] for draw in draws]) for i in range(3))

@@ -1,6 +1,6 @@
-"""Tensors to bytes and back, never through pickle's open door.
+"""Tensors to bytes and back, without unrestricted pickle.
 
-Weights travel as safetensors; the loop's state (which holds numbers and lists too) through torch's restricted loader.
+Weights are safetensors; the loop's state (which also holds numbers and lists) uses torch's restricted loader.
 """
 
 import io

@@ -2,7 +2,7 @@
 
 The loop moves in optimiser steps. After every step `state()` holds all that the next step depends on, so a stage
 interrupted anywhere ends with the same bits as an undisturbed one: random draws are addressed by seed, epoch and
-example (streams.py) and need no state of their own.
+example (random_streams.py) and need no state.
 """
 
 import copy
@@ -32,7 +32,7 @@ class NonFiniteError(ArithmeticError):
 class Batch:
     """The address of one worker's share of a global batch.
 
-    `positions` count the examples of the epoch; what lies at a position is the objective's to draw.
+    `positions` count the examples of the epoch; the objective draws what lies at a position.
     """
 
     seed: int
@@ -59,7 +59,7 @@ class Objective(nn.Module, Generic[Network]):
         return None
 
     def set_training(self, training: bool) -> None:
-        """Whatever has to be in training mode while it learns, and in evaluation mode otherwise."""
+        """Sets training or evaluation mode of everything that needs it."""
         self.network.train(training)
 
 
@@ -160,7 +160,7 @@ class Training:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a copy of a `state()` of the same objective, configuration and seed."""
+        """Continues from a copy of a `state()` of the same objective, configuration and seed."""
         self.position = Position(**copy.deepcopy(state["position"]))
         self.best_weights = dict(state["best_weights"])
         self.network.load_state_dict(state["network"])
@@ -208,7 +208,7 @@ class Training:
 
     def _check_finite(self, loss: Float[Tensor, ""]) -> None:
         gradients = {name: p.grad for name, p in self.network.named_parameters() if p.grad is not None}
-        # One number for all gradients; each of them is looked at only if that number is not finite.
+        # One number for all gradients; single gradients are checked only if it is not finite.
         if torch.isfinite(loss + nn.utils.get_total_norm(gradients.values())):
             return
         names = [name for name, gradient in gradients.items() if not torch.isfinite(gradient).all()]

@@ -1,4 +1,4 @@
-"""Optimiser phases: what a training run does one after the other, and when each ends."""
+"""Training configuration: optimiser phases one after the other, and when each ends."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -114,7 +114,7 @@ class TrainingConfig:
 def make_optimiser(
     phase: Phase, parameters: Iterable[tuple[str, nn.Parameter]], factors: Mapping[str, float] | None = None
 ) -> Optimizer:
-    """Torch's defaults but for the learning rate and the weight decay; plain SGD without momentum. Fused: quicker.
+    """Torch's defaults except for learning rate and weight decay; plain SGD has no momentum. Fused, which is faster.
 
     `factors` multiply the learning rate of the parameters under a name; ValueError for a name that none stands under.
     """

@@ -1,7 +1,7 @@
-"""The workers of one stage: who am I among them, and what do they hold together.
+"""The workers of one stage: this worker's rank, and values and buffers that they share.
 
-Without an initialised process group there is one worker and every function is the identity. A worker whose group was
-taken apart while it worked is not alone: it gets PyTorch's ValueError, never the share of one for the whole.
+Without an initialised process group there is one worker and every function is the identity. If the group of a worker is
+destroyed while it works, it gets PyTorch's ValueError; it never mistakes itself for a single worker.
 """
 
 import os
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 def is_distributed() -> bool:
-    # What the launcher (torchrun, Ray Train) says stays true when the group is gone.
+    # The launcher's settings (torchrun, Ray Train) stay true when the group is gone.
     launched = int(os.environ.get("WORLD_SIZE") or 1) > 1
     return launched or (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
 
@@ -60,7 +60,7 @@ def data_parallel(module: nn.Module, *, synchronise_batch_norm: bool) -> nn.Modu
         return module
     if synchronise_batch_norm:
         module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
-    # Buffers are shared before they are read, at a validation; sharing them at every step would change no result.
+    # Buffers are shared before they are read at a validation; sharing them at every step would change no result.
     return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
 
 

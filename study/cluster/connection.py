@@ -85,15 +85,15 @@ def present() -> dict[str, float]:
 
 
 def limit(execution: Execution) -> dict[str, float]:
-    """CPUs and GPUs that all stages together may take: what the cluster may grow to if that is given, else what it
-    has."""
+    """CPUs and GPUs for all stages together: what the cluster may grow to if that is given, else what it has."""
     grown = {"CPU": execution.max_cpus, "GPU": execution.max_gpus}
     return {name: amount if grown[name] is None else float(grown[name] or 0) for name, amount in present().items()}
 
 
 def check_fits(stages: Iterable[Stage], execution: Execution, limit: Mapping[str, float]) -> None:
-    """Raises ValueError, with the numbers, if a stage needs more than the cluster can grow to. All that a worker takes
-    must be on one machine; machines that are still to come may be larger than the present ones.
+    """Raises ValueError, with the numbers, if a stage needs more than the cluster can grow to.
+
+    All that a worker takes must be on one machine; machines that are still to come may be larger than the present ones.
     """
     for kind in sorted({stage.kind.name for stage in stages}):
         resources = execution.resources_of(kind)

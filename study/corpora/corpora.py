@@ -53,8 +53,10 @@ def open_corpora(
     *,
     cache: str = "",
 ) -> Corpora:
-    """Opens the corpora of these kinds. A corpus that is not given is generated once, below `folder`. A given one is
-    opened where it is or, with a cache, as this machine's own copy.
+    """Opens the corpora of these kinds.
+
+    A corpus that is not given is generated once, below `folder`. A given one is opened where it is or, with a cache, as
+    this machine's own copy.
 
     Raises:
         ValueError, FileNotFoundError: a given place that holds no corpus, or one of another kind.

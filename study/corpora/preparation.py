@@ -61,7 +61,7 @@ def prepare(
     Raises:
         FileExistsError: there is something at `folder`.
         ValueError: no track; parts of another data set; another preparation at work on the parts; or more rejects than
-        allowed (the parts then stay).
+            allowed (the parts then stay).
     """
     target = Path(folder).expanduser().absolute()
     if target.exists():

@@ -19,8 +19,10 @@ _RESULT_TABLES = ("track_scores", "tag_metrics")
 
 
 def check_result(result: StageResult) -> None:
-    """Raises ValueError, naming the table, unless a result's epochs and tables fit the records. Call it before
-    finishing."""
+    """Raises ValueError, naming the table, unless a result's epochs and tables fit the records.
+
+    Call it before finishing.
+    """
     unknown = set(result.tables) - set(_RESULT_TABLES)
     if unknown:
         raise ValueError(f"StageResult.tables: unknown {sorted(unknown)}, allowed are {list(_RESULT_TABLES)}")

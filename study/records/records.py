@@ -159,8 +159,7 @@ class Records:
         return rows.filter(_are_among(_attempt_keys(rows), _counting(ended)))
 
     def compact(self) -> None:
-        """Merges the small files of the tables that have many; track scores are large already, and runs are
-        rewritten."""
+        """Merges the many small files of some tables; track scores are large already, and runs are rewritten."""
         for table in COMPACTED_TABLES:
             parts = self._parts(table)
             if parts:

@@ -69,8 +69,7 @@ class LivePage:
             self._complained = True
 
     def write(self) -> None:
-        """Writes what runs now; if stages have ended and enough time has passed, also draws the other sections
-        again."""
+        """Writes what runs now; now and then, if stages have ended, also draws the other sections again."""
         ended = sum(not entry.cached for state in ("done", "failed") for entry in self._progress.of_state(state))
         if self._page is None or (ended != self._shown and time.monotonic() >= self._next_at):
             begun, self._as_of = time.monotonic(), running.clock()

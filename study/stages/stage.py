@@ -123,8 +123,8 @@ class StageRun:
         read_input: SHA-256 -> a file that the study was given.
         save_state: keeps a loop state from which the stage can go on.
         report: passes progress on: "step", "num_steps", "metric", "value"; as "epoch" the row of the epoch that has
-        just ended, as in `StageResult.epochs`; as "history" all rows since the stage's first start. Raises Pruned if
-        the stage is not worth continuing.
+            just ended, as in `StageResult.epochs`; as "history" all rows since the stage's first start. Raises Pruned
+            if the stage is not worth continuing.
     """
 
     stage: Stage

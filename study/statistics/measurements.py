@@ -12,7 +12,7 @@ class Measurements:
 
     Attributes:
         values: metric -> arm -> seed -> value. A missing or failed run has none; a value that is not finite counts as
-        failed.
+            failed.
         stages: arm -> seed -> identities of all stages of the planned run.
         kinds: identity -> name of the stage's kind.
         deterministic: kinds in which nothing is drawn, so that running them once is enough.
@@ -49,8 +49,7 @@ class Measurements:
         return [f"incomplete: {arm} is missing or failed at {_named(seeds)}" for arm, seeds in lacking.items() if seeds]
 
     def conditional(self, arm: str, against: str, seeds: Sequence[int]) -> list[str]:
-        """In plain words: in which stages the arms differ although several seeds share one; these seeds do not
-        replicate it."""
+        """In plain words: stages in which the arms differ, but which several seeds share and so do not replicate."""
         reasons = []
         for own, other in ((arm, against), (against, arm)):
             for stage, users in self._shared(own, seeds).items():

@@ -33,7 +33,7 @@ class Interval:
 
     Attributes:
         varies: "seeds": other seeds, the same tracks; "tracks": other tracks, the same networks. Neither kind of
-        interval covers the other's variation.
+            interval covers the other's variation.
         num: how many seeds (or tracks) there were.
     """
 

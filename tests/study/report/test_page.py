@@ -137,7 +137,10 @@ def test_the_answer_tells_what_is_undecided_from_what_is_not_shown(tmp_path):
     assert first.startswith(
         "In 1 of 2 planned comparisons no difference is shown. The smallest effect that 4 seeds could"
     )
-    assert second == ("1 of 2 planned comparisons cannot be decided by these runs: incomplete: source=none is missing or failed at seed 2.")
+    assert second == (
+        "1 of 2 planned comparisons cannot be decided by these runs: incomplete: source=none is missing or failed at "
+        "seed 2."
+    )
 
 
 def test_a_star_is_told_with_its_interval(tmp_path, monkeypatch):
