@@ -123,7 +123,8 @@ class SeparationObjective(Objective[Separator]):
         mine = np.arange(len(tracks))[workers.rank() :: workers.num_workers()]
         batches = [mine[i : i + 8] for i in range(0, len(mine), 8)]
         shares = workers.gather([self._score(tracks[batch], starts[batch]) for batch in batches])
-        joined = _joined([scores for share in shares for scores in share])
+        parts = [scores for share in shares for scores in share]
+        joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         return {"loss": joined.pop("loss").mean().item()} | {
             f"{name}_{source}": value
             for name, values in joined.items()
@@ -245,7 +246,3 @@ class SeparationObjective(Objective[Separator]):
     ) -> dict[str, Float[Tensor, "batch sample"]]:
         segments = self.corpus.gather(tracks, starts, num_samples)
         return dict(zip(self.corpus.stems, segments.unbind(dim=1), strict=True))
-
-
-def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -140,7 +140,8 @@ class Training:
         started = time.perf_counter()
         self._optimise()
         ends = self.position.step_in_epoch == self.steps_per_epoch
-        metrics = self._validate() if ends and self._validates else {}
+        is_validated = self._ends_phase or (self.position.epoch_in_phase + 1) % self.config.validate_every == 0
+        metrics = self._validate() if ends and is_validated else {}
         self.position.epoch_seconds += time.perf_counter() - started
         if ends:
             self._end_epoch(metrics)
@@ -227,10 +228,6 @@ class Training:
         position = self.position
         return self._phase.num_epochs == position.epoch_in_phase + 1 or self.config.max_epochs == position.epoch + 1
 
-    @property
-    def _validates(self) -> bool:
-        return self._ends_phase or (self.position.epoch_in_phase + 1) % self.config.validate_every == 0
-
     def _end_epoch(self, metrics: dict[str, float]) -> None:
         """`metrics`: the validation's, empty where there was none."""
         position = self.position
@@ -248,7 +245,9 @@ class Training:
         position.epochs_without_better += 1
         if metrics:
             self._note_best(metrics)
-        ends = self._ends_phase or (bool(metrics) and self._out_of_patience)
+        patience = self._phase.patience
+        is_out_of_patience = patience is not None and position.epochs_without_better > patience
+        ends = self._ends_phase or (bool(metrics) and is_out_of_patience)
         position.epoch, position.epoch_in_phase = position.epoch + 1, position.epoch_in_phase + 1
         position.step_in_epoch, position.loss_sum, position.epoch_seconds = 0, 0.0, 0.0
         if ends:
@@ -269,10 +268,6 @@ class Training:
             position.best_value, position.best_epoch = metrics[monitor], position.epoch
             position.epochs_without_better = 0
             self.best_weights = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
-
-    @property
-    def _out_of_patience(self) -> bool:
-        return self._phase.patience is not None and self.position.epochs_without_better > self._phase.patience
 
     def _end_phase(self) -> None:
         """Every phase but the first starts from the best weights so far, with an optimiser of its own."""

@@ -67,13 +67,10 @@ def open_corpora(
     missing: list[Kind] = [kind for kind in kinds if given.get(kind) is None]
     with _processes() as spread:
         made = {kind: _generated(kind, generated, folder, spread, report) for kind in missing}
-    addresses = {kind: _address(str(given[kind])) for kind in found} if cache else {}
+    places = {kind: str(given[kind]) for kind in found} if cache else {}
+    # Absolute: the process that trains on a corpus may work in another folder.
+    addresses = {k: p if "://" in p else str(Path(p).expanduser().absolute()) for k, p in places.items()}
     return Corpora(by_kind={**found, **made}, addresses=addresses)
-
-
-def _address(place: str) -> str:
-    """Absolute: the process that trains on it may work in another folder."""
-    return place if "://" in place else str(Path(place).expanduser().absolute())
 
 
 def _given(kind: Kind, place: str, cache: str) -> Corpus:

@@ -67,14 +67,17 @@ def prepare(
     if target.exists():
         raise FileExistsError(f"{target} exists already: remove it or choose another folder")
     if not data_set.tracks:
-        raise ValueError(f"{data_set.name}: no track is left; {_left_out(data_set)}")
+        excluded = "".join(f"{count} {rule}, " for rule, count in data_set.excluded.items())
+        raise ValueError(f"{data_set.name}: no track is left; {excluded}{len(data_set.rejects)} cannot be used")
     folder_of_parts = target.with_name(f"{target.name}.parts")
     with _alone(folder_of_parts):
         _claim(folder_of_parts, data_set)
         tracks, repeated = _distinct(data_set.tracks)
         parts = [_part(folder_of_parts, track) for track in tracks]
         _decode(parts, data_set.longer_than_s, spread, report)
-        rejects = [*data_set.rejects, *repeated, *_rejected(parts)]
+        outcomes = [part.read() for part in parts]
+        rejected = [(outcome["id"], outcome["rejected"]) for outcome in outcomes if "rejected" in outcome]
+        rejects = [*data_set.rejects, *repeated, *rejected]
         _check_rejects(rejects, len(data_set.tracks) + len(data_set.rejects), max_rejects)
         _join(data_set, parts, rejects, folder_of_parts / "corpus")
         (folder_of_parts / "corpus").rename(target)
@@ -85,11 +88,6 @@ def prepare(
         corpus=corpus,
         unexpected={s: (found[s], number) for s, number in data_set.expected.items() if found[s] != number},
     )
-
-
-def _left_out(data_set: DataSet) -> str:
-    told = [f"{count} {rule}" for rule, count in data_set.excluded.items()]
-    return ", ".join([*told, f"{len(data_set.rejects)} cannot be used"])
 
 
 def _decode(parts: list[Part], longer_than_s: float, spread: Spread, report: Report | None) -> None:
@@ -150,11 +148,6 @@ def _distinct(tracks: Iterable[SourceTrack]) -> tuple[list[SourceTrack], list[tu
     counts = Counter(track.id for track in tracks)
     repeated = [(track.id, "duplicate id") for track in tracks if counts[track.id] > 1]
     return [track for track in tracks if counts[track.id] == 1], repeated
-
-
-def _rejected(parts: Iterable[Part]) -> list[tuple[str, str]]:
-    outcomes = (part.read() for part in parts)
-    return [(outcome["id"], outcome["rejected"]) for outcome in outcomes if "rejected" in outcome]
 
 
 def _check_rejects(rejects: list[tuple[str, str]], num_tracks: int, most: float) -> None:

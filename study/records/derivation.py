@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from study.records.schemas import SCHEMAS, conform
 from study.stages.stage import StageResult
 from study.store.attempt import attempt_folder, table_file
-from study.store.store import Done, Store
+from study.store.store import Store
 
 _EPOCH_COLUMNS = ("epoch", "phase", "step", "duration_s")
 _RESULT_TABLES = ("track_scores", "tag_metrics")
@@ -40,7 +40,9 @@ def attempt_tables(store: Store, identity: str, attempt: str) -> dict[str, pa.Ta
     done = store.done(identity)
     if outcome is None or (outcome["outcome"] == "completed" and done is None):
         return None
-    state = _state(outcome["outcome"], attempt, done)
+    state = outcome["outcome"]
+    if state not in ("failed", "pruned"):
+        state = "done" if done is not None and done.attempt == attempt else "superseded"
     tables = {
         "stages": _stage_row(store.stage_json(identity), outcome, state, identity, attempt),
         "epochs": _epochs(outcome["epochs"], identity, attempt),
@@ -48,12 +50,6 @@ def attempt_tables(store: Store, identity: str, attempt: str) -> dict[str, pa.Ta
     for name in _RESULT_TABLES:
         tables[name] = _result_table(store, identity, attempt, name, outcome["files"])
     return tables
-
-
-def _state(outcome: str, attempt: str, done: Done | None) -> str:
-    if outcome in ("failed", "pruned"):
-        return outcome
-    return "done" if done is not None and done.attempt == attempt else "superseded"
 
 
 def _stage_row(

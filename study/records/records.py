@@ -156,7 +156,8 @@ class Records:
         if every_attempt:
             return rows
         ended = rows if table == "stages" else self.read("stages", stages=wanted, every_attempt=True)
-        return rows.filter(_are_among(_attempt_keys(rows), _counting(ended)))
+        counting = pc.SetLookupOptions(value_set=_counting(ended))
+        return rows.filter(pc.call_function("is_in", [_attempt_keys(rows)], counting))
 
     def compact(self) -> None:
         """Merges the many small files of some tables; track scores are large already, and runs are rewritten."""
@@ -240,10 +241,6 @@ def _counting(ended: pa.Table) -> pa.Array:
 
 def _attempt_keys(rows: pa.Table) -> pa.ChunkedArray:
     return pc.call_function("binary_join_element_wise", [rows["stage"], rows["attempt"], pa.scalar("-")])
-
-
-def _are_among(values: pa.ChunkedArray, allowed: pa.Array) -> pa.ChunkedArray:
-    return pc.call_function("is_in", [values], pc.SetLookupOptions(value_set=allowed))
 
 
 def _ascending(*columns: str) -> list[tuple[str, str]]:
