@@ -24,12 +24,12 @@ def studied(facts: Facts) -> str:
 def _corpora(facts: Facts) -> str:
     if not facts.corpora:
         return "Its corpora are not recorded."
-    counts = [f"{kind}: {_tracks(corpus)} ({corpus['name']})" for kind, corpus in facts.corpora.items()]
+    counts = [f"{kind} {_tracks(corpus)} ({corpus['name']})" for kind, corpus in facts.corpora.items()]
     kinds = ", ".join(counts) + "."
     if len(facts.generated) == len(facts.corpora):
-        return f"All songs are generated, that is synthesised from a seed; none is a recording: {kinds}"
+        return f"All songs are generated: synthesised from a seed, not recorded. Corpora: {kinds}"
     if facts.generated:
-        return f"The songs of {' and '.join(facts.generated)} are generated, the others recordings: {kinds}"
+        return f"The songs of {' and '.join(facts.generated)} are generated, the others are recordings. Corpora: {kinds}"
     return f"Corpora: {kinds}"
 
 

@@ -90,7 +90,7 @@ def test_words_and_numbers_inside_drawings_are_those_of_the_files(page):
 
 
 def test_generated_songs_are_called_generated(text):
-    assert "All songs are generated, that is synthesised from a seed; none is a recording" in Tags(text).text
+    assert "All songs are generated: synthesised from a seed, not recorded" in Tags(text).text
 
 
 def test_odd_names_are_escaped_everywhere(tmp_path):
