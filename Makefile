@@ -10,7 +10,7 @@ ablation: $(READY)  ## run the study on generated music and show the answer
 	@$(BIN)/python experiments/ablation.py --storage results/demo $(OPTIONS)
 
 test: $(READY)  ## everything that passes in minutes; the tests on Ray run beside the others
-	@$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 3 --no-loadscope-reorder
 
 test-slow: $(READY)  ## what takes longer: killed drivers, the demo itself
 	@$(BIN)/python -m pytest -m slow

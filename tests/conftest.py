@@ -2,9 +2,11 @@
 
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.bucket import Bucket, serving
 
@@ -13,13 +15,22 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Where several processes share the tests, each file stays in one of them, and all tests on Ray in the first."""
+    return ByCluster(config, log)
+
+
+class ByCluster(LoadScopeScheduling):
+    """One process has all tests that share a cluster; they come first."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.split("::", maxsplit=1)[0]
+        return "cluster" if path.startswith("tests/study/cluster/") else path
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the tests, one has all that share a cluster, first; each file stays in one."""
-    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
-    for item in items:
-        is_of_cluster = item.get_closest_marker("cluster") is not None
-        item.add_marker(pytest.mark.xdist_group("cluster" if is_of_cluster else str(item.path)))
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/study/cluster/"))
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,9 @@ def _corpora(facts: Facts) -> str:
     if len(facts.generated) == len(facts.corpora):
         return f"All songs are generated: synthesised from a seed, not recorded. Corpora: {kinds}"
     if facts.generated:
-        return f"The songs of {' and '.join(facts.generated)} are generated, the others are recordings. Corpora: {kinds}"
+        return (
+            f"The songs of {' and '.join(facts.generated)} are generated, the others are recordings. Corpora: {kinds}"
+        )
     return f"Corpora: {kinds}"
 
 
