@@ -122,7 +122,7 @@ def main() -> int:
             _print_corpus(_prepare(options, console), console)
         return 0
 
-    again = "begins anew" if isinstance(options, Generated) else "goes on from here"
+    again = "starts from the beginning" if isinstance(options, Generated) else "goes on from here"
     return exit_code(run, console, stopped=f"The same command {again}.")
 
 

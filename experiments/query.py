@@ -152,7 +152,7 @@ def main() -> int:
             raise ValueError(str(error)) from error
         return 0
 
-    return exit_code(run, console, stopped="The same command begins anew.")
+    return exit_code(run, console, stopped="The same command starts from the beginning.")
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def main() -> int:
             serve(place, f"{folder}/report.html", options.port)
         return 0
 
-    return exit_code(run, terminal(), stopped="The same command begins anew.")
+    return exit_code(run, terminal(), stopped="The same command starts from the beginning.")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def calibrate_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> None:
 
 @contextmanager
 def _averaging(module: nn.Module) -> Iterator[None]:
-    """Normalisations start anew and average all batches alike (momentum None); the rest is in evaluation mode."""
+    """Normalisations start again and average all batches alike (momentum None); the rest is in evaluation mode."""
     norms = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
     modes = [(layer, layer.training) for layer in module.modules()]
     momenta = [norm.momentum for norm in norms]

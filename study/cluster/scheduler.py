@@ -41,7 +41,7 @@ class Feed(Protocol):
 class StageSearcher(Searcher):
     """Hands out the stages of a graph, parents first. Stages may be added while it runs.
 
-    `limit` and `present` tell the CPUs and GPUs that the cluster can have and has; both are asked anew each time.
+    `limit` and `present` give the CPUs and GPUs that the cluster can have and has; both are called each time.
     `feed` is asked for more stages before any is handed out.
     """
 
@@ -233,7 +233,7 @@ class _Release(tune.Callback):
 def schedule(
     searcher: StageSearcher, *, execution: Execution, command: str, facts: Mapping[str, str], scratch: str
 ) -> None:
-    """Runs the searcher's stages to their end. `scratch` is where Tune and Train keep what nobody needs afterwards."""
+    """Runs all stages of the searcher. `scratch`: where Tune and Train keep files that are not needed afterwards."""
 
     def run_trial(config: dict[str, Any]) -> None:
         group = tune.get_context().get_trial_id() or ""

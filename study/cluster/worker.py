@@ -123,7 +123,7 @@ def _run_unless_settled(stage: Stage, store: Store, work: Work) -> dict[str, Any
             outcome = _run(stage, store, attempt, work, state=plan["state"], reports=reports)
         except Pruned:
             outcome = {"state": "pruned"}
-            log.info("given up after %d epochs", len(reports.all_epochs))
+            log.info("stopped early after %d epochs", len(reports.all_epochs))
             if _rank() == 0:
                 attempt.prune(reports.all_epochs)
         except Exception as error:

@@ -40,8 +40,13 @@ class ClassificationStage:
 
 
 def _check(config: ClassificationStage, corpus_path: str, num_workers: int) -> None:
-    with torch.device("meta"):
+    with torch.device("meta"):  # no weights, only what fits what
         network = Classifier(config.classifier)
+    check_on_corpus(network, config, corpus_path, num_workers)
+
+
+def check_on_corpus(network: Any, config: Any, corpus_path: str, num_workers: int) -> None:
+    """ValueError if the network cannot be trained on the corpus as the configuration says."""
     objective = ClassificationObjective(network, Corpus.open(corpus_path), segments=config.segments)
     check_training(objective, config.training, num_workers)
 

@@ -5,7 +5,6 @@ from typing import Literal
 
 import torch
 
-from components.corpora.corpus import Corpus
 from components.networks.calibration import calibrate_batch_norm
 from components.networks.initialisation import part
 from components.networks.joint import JointConfig, JointNetwork, drawn_backend, initialise_joint
@@ -14,8 +13,7 @@ from components.training.checkpoint import weights_from_bytes
 from components.training.loop import Batch
 from components.training.training_config import TrainingConfig
 from study.kinds.arithmetic import Arithmetic, on_device
-from study.kinds.classification import Scored, objective_of, pretrained_backend, train_and_score
-from study.kinds.training import check_training
+from study.kinds.classification import Scored, check_on_corpus, objective_of, pretrained_backend, train_and_score
 from study.kinds.weights import WEIGHTS, Weights
 from study.stages.stage import StageKind, StageResult, StageRun
 
@@ -44,8 +42,7 @@ class FinetuningStage:
 def _check(config: FinetuningStage, corpus_path: str, num_workers: int) -> None:
     with torch.device("meta"):
         network = JointNetwork(config.joint)
-    objective = ClassificationObjective(network, Corpus.open(corpus_path), segments=config.segments)
-    check_training(objective, config.training, num_workers)
+    check_on_corpus(network, config, corpus_path, num_workers)
 
 
 def _run(run: StageRun) -> StageResult:

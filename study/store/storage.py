@@ -70,7 +70,7 @@ class Storage:
         return sorted(name for name in names if name and not name.startswith("."))
 
     def write(self, path: str, data: bytes) -> None:
-        """Writes a file; whoever reads meanwhile sees the old content or the new, whole."""
+        """Writes a file; a reader sees the old content or the new, always whole."""
         with self._filesystem.open_output_stream(self._path(path)) as file:
             file.write(data)
 
