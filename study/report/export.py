@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 
 from study.records.records import slug
-from study.report.blocks import Cell, Figure, Page, Table, Value
+from study.report.blocks import Cell, Page, Table, Value
 from study.report.page import html
 from study.store.storage import Storage, concurrently
 
@@ -27,8 +27,14 @@ def write(page: Page, storage: Storage, folder: str, *, own: bool) -> str:
 
     `own`: the folder holds nothing else, so tables and figures of an earlier page are removed.
     """
-    files = {name: data for table in page.tables for name, data in _of_table(table).items()}
-    files |= {name: data for figure in page.figures for name, data in _of_figure(figure).items()}
+    files: dict[str, bytes] = {}
+    for table in page.tables:
+        files |= {
+            f"tables/{table.key}.csv": as_csv(table).encode(),
+            f"tables/{table.key}.tex": as_latex(table).encode(),
+        }
+    for figure in page.figures:
+        files[f"figures/{figure.key}.svg"], files[f"figures/{figure.key}.png"] = figure.drawn, figure.png()
     for part in ("tables", "figures") if own else ():
         for name in storage.names(f"{folder}/{part}"):
             if f"{part}/{name}" not in files:
@@ -41,15 +47,6 @@ def write_page(page: Page, storage: Storage, folder: str) -> str:
     """Writes the page alone; returns its full name."""
     storage.write(f"{folder}/{PAGE}", html(page).encode())
     return storage.name_of(f"{folder}/{PAGE}")
-
-
-def _of_table(table: Table) -> dict[str, bytes]:
-    name = f"tables/{table.key}"
-    return {f"{name}.csv": as_csv(table).encode(), f"{name}.tex": as_latex(table).encode()}
-
-
-def _of_figure(figure: Figure) -> dict[str, bytes]:
-    return {f"figures/{figure.key}.svg": figure.drawn, f"figures/{figure.key}.png": figure.png()}
 
 
 def as_csv(table: Table) -> str:

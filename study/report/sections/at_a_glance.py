@@ -16,14 +16,11 @@ SAYS = (
 
 def section(facts: Facts, comparing: StudyComparisons) -> Section | None:
     """A table for each task and backend that has a bare backend and something beside it."""
-    pairs = [(task, backend) for task in facts.tasks for backend in _backends(facts, task)]
+    backends = {t: dict.fromkeys(facts.arms[arm]["backend"] for arm in facts.of_task(t)) for t in facts.tasks}
+    pairs = [(task, backend) for task in facts.tasks for backend in backends[task]]
     chosen = {pair: arms for pair in pairs if len(arms := same_but_source(facts, *pair)) > 1 and "-" in arms}
     tables = [_table(facts, comparing, *pair, arms) for pair, arms in chosen.items()]
     return Section(key="glance", title=TITLE, says=SAYS, blocks=tables) if tables else None
-
-
-def _backends(facts: Facts, task: str) -> list[str]:
-    return list(dict.fromkeys(facts.arms[arm]["backend"] for arm in facts.of_task(task)))
 
 
 def _table(facts: Facts, comparing: StudyComparisons, task: str, backend: str, arms: dict[str, str]) -> Table:

@@ -54,13 +54,12 @@ def _largest(facts: Facts, arms: Sequence[str], pair: tuple[str, str]) -> Crossi
     if not whole:
         return None
     chosen = max(whole, key=len)
-    levels = [tuple(sorted(dict.fromkeys(column), key=_first)) for column in zip(*chosen, strict=True)]
+    levels = [
+        tuple(sorted(dict.fromkeys(column), key=lambda level: level not in _FIRST))
+        for column in zip(*chosen, strict=True)
+    ]
     task = facts.arms[next(iter(chosen.values()))]["task"]
     return Crossing(task=task, factors=pair, levels=(levels[0], levels[1]), arms=chosen)
-
-
-def _first(level: str) -> bool:
-    return level not in _FIRST
 
 
 def _largest_grid(cells: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:

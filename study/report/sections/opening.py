@@ -24,7 +24,9 @@ def studied(facts: Facts) -> str:
 def _corpora(facts: Facts) -> str:
     if not facts.corpora:
         return "Its corpora are not recorded."
-    counts = [f"{kind} {_tracks(corpus)} ({corpus['name']})" for kind, corpus in facts.corpora.items()]
+    counts = [
+        f"{kind} {sum(corpus['counts'].values()):,} tracks ({corpus['name']})" for kind, corpus in facts.corpora.items()
+    ]
     kinds = ", ".join(counts) + "."
     if len(facts.generated) == len(facts.corpora):
         return f"All songs are generated: synthesised from a seed, not recorded. Corpora: {kinds}"
@@ -33,10 +35,6 @@ def _corpora(facts: Facts) -> str:
             f"The songs of {' and '.join(facts.generated)} are generated, the others are recordings. Corpora: {kinds}"
         )
     return f"Corpora: {kinds}"
-
-
-def _tracks(corpus: dict) -> str:
-    return f"{sum(corpus['counts'].values()):,} tracks"
 
 
 def answer(facts: Facts, comparing: StudyComparisons) -> list[str]:
@@ -58,9 +56,10 @@ def _shown(facts: Facts, planned: Sequence[Compared]) -> list[str]:
         told.append(_not_shown(facts, testable, len(planned)))
     undecided = [one for one in planned if one.reasons]
     if undecided:
+        reasons = [reason for one in undecided for reason in one.reasons]
         told.append(
             f"{len(undecided)} of {len(planned)} planned comparisons cannot be decided by these runs: "
-            f"{_commonest(undecided)}."
+            f"{max(reasons, key=reasons.count)}."
         )
     return told
 
@@ -92,11 +91,6 @@ def _not_shown(facts: Facts, testable: Sequence[Compared], planned: int) -> str:
         "over "
         f"these comparisons, 80 % power, corrected for {planned})."
     )
-
-
-def _commonest(planned: Sequence[Compared]) -> str:
-    reasons = [reason for one in planned for reason in one.reasons]
-    return max(reasons, key=reasons.count)
 
 
 def _incomplete(facts: Facts) -> str:

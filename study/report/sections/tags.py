@@ -1,6 +1,6 @@
 """Tag by tag: what each source changes against the bare backend, and how sure that is over seeds and over songs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -66,12 +66,9 @@ def _groups(facts: Facts, comparing: StudyComparisons, arms: list[str]) -> list[
         return [table]
     compared = [comparing.any_of(one) for one in others]
     remark = "" if any(one.planned for one in compared) else " Post hoc: nothing here can have a star."
-    caption = f"Groups of tags: every arm minus {_listed(bases.values())}, paired by seed.{remark}"
+    others = " or ".join(f"“{name}”" for name in dict.fromkeys(bases.values()))
+    caption = f"Groups of tags: every arm minus {others}, paired by seed.{remark}"
     return [table, comparison_table(facts, "tag-group-differences", caption, compared)]
-
-
-def _listed(names: Iterable[str]) -> str:
-    return " or ".join(f"“{name}”" for name in dict.fromkeys(names))
 
 
 def _interval_table(facts: Facts, found: Differential) -> Table:
