@@ -18,11 +18,11 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
+from components.corpora.audio_folder import audio_folder
 from components.corpora.data_set import DataSet
 from components.corpora.fma import Subset, fma
 from components.corpora.magnatagatune import Split, magnatagatune
 from components.corpora.musdb18 import musdb18
-from components.corpora.own_files import own
 from study.cluster.execution import Execution
 from study.command.display import Bar, terminal
 from study.command.exit_code import exit_code
@@ -89,7 +89,7 @@ class Folder(_Decoded):
     """tagging: any number of labels for each track. genre: exactly one."""
 
     def data_set(self) -> DataSet:
-        return own(self.source, self.table, self.kind)
+        return audio_folder(self.source, self.table, self.kind)
 
 
 @dataclass(frozen=True, kw_only=True)

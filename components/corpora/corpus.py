@@ -121,7 +121,7 @@ class Corpus:
         segments = torch.stack([self.waveform[begin : begin + num_samples] for begin in begins])
         return segments.transpose(1, 2).contiguous().to(torch.float32).div_(INT16_SCALE)
 
-    def start_of(
+    def crop_starts(
         self,
         uniforms: Float[np.ndarray, " batch"],
         tracks: Integer[np.ndarray, " batch"],

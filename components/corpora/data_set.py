@@ -15,7 +15,7 @@ class AudioStream(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceTrack:
+class DataSetTrack:
     """A track before it is decoded.
 
     Attributes:
@@ -45,7 +45,7 @@ class DataSet:
 
     name: str
     kind: str
-    tracks: list[SourceTrack]
+    tracks: list[DataSetTrack]
     stems: tuple[str, ...] = ("mixture",)
     classes: tuple[str, ...] = ()
     longer_than_s: float = 0.0
@@ -58,12 +58,12 @@ class DataSet:
 NO_METADATA = "not in the metadata"
 
 
-def files_beside(folder: Path, listed: Set[Path], pattern: str = "*/*.mp3") -> list[Path]:
+def unlisted_files(folder: Path, listed: Set[Path], pattern: str = "*/*.mp3") -> list[Path]:
     """Audio files below the folder that no row of the metadata names, sorted."""
     return sorted(path for path in folder.glob(pattern) if path not in listed)
 
 
-def existing(folder: str | Path, *names: str) -> list[Path]:
+def required_paths(folder: str | Path, *names: str) -> list[Path]:
     """Files of a data set; FileNotFoundError names the first that is missing, and what the folder should be."""
     # Absolute: the process that decodes may work in another folder.
     root = Path(folder).expanduser().absolute()

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal
 
-from components.corpora.data_set import NO_METADATA, AudioStream, DataSet, SourceTrack, existing, files_beside
+from components.corpora.data_set import NO_METADATA, AudioStream, DataSet, DataSetTrack, required_paths, unlisted_files
 
 Subset = Literal["medium", "small"]
 METADATA = "fma_metadata/tracks.csv"
@@ -35,13 +35,13 @@ def fma(source: str | Path, subset: Subset = "medium") -> DataSet:
         FileNotFoundError: no such folder, or no metadata or audio in it.
         ValueError: metadata of another form, or with a genre or split that FMA does not have.
     """
-    metadata, audio = existing(source, METADATA, f"fma_{subset}")
+    metadata, audio = required_paths(source, METADATA, f"fma_{subset}")
     classes = GENRES if subset == "medium" else SMALL_GENRES
     subsets = ("small", "medium") if subset == "medium" else ("small",)
     excluded, rejects, tracks = Counter(), [], []
     rows = _rows(metadata)
     listed = {_file(audio, number) for number, *_ in rows}
-    rejects += [(path.stem, NO_METADATA) for path in files_beside(audio, listed)]
+    rejects += [(path.stem, NO_METADATA) for path in unlisted_files(audio, listed)]
     for number, split, of_subset, genre in rows:
         if of_subset not in subsets:
             excluded[f"not in fma_{subset}"] += 1
@@ -53,7 +53,7 @@ def fma(source: str | Path, subset: Subset = "medium") -> DataSet:
             raise ValueError(f"{metadata}: track {number} has the genre {genre!r} and the split {split!r}")
         else:
             stream = {"mixture": AudioStream(_file(audio, number))}
-            tracks.append(SourceTrack(id=f"{number:06d}", audio=stream, split=_SPLITS[split], labels=(genre,)))
+            tracks.append(DataSetTrack(id=f"{number:06d}", audio=stream, split=_SPLITS[split], labels=(genre,)))
     return DataSet(
         name=f"fma-{subset}",
         kind="genre",

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal
 
-from components.corpora.data_set import NO_METADATA, AudioStream, DataSet, SourceTrack, existing, files_beside
+from components.corpora.data_set import NO_METADATA, AudioStream, DataSet, DataSetTrack, required_paths, unlisted_files
 
 Split = Literal["pub", "folder"]
 ANNOTATIONS = "annotations_final.csv"
@@ -39,7 +39,7 @@ def magnatagatune(source: str | Path, split: Split = "pub", own_split: str | Pat
         FileNotFoundError: no such folder, or no annotations in it.
         ValueError: annotations without a column that is needed, or an unknown folder or split.
     """
-    (path,) = existing(source, ANNOTATIONS)
+    (path,) = required_paths(source, ANNOTATIONS)
     own = None if own_split is None else read_split(Path(own_split).expanduser())
     rows = _rows(path)
     excluded, rejects, tracks = Counter(), _without_metadata(path.parent, rows, own or {}), []
@@ -55,7 +55,7 @@ def magnatagatune(source: str | Path, split: Split = "pub", own_split: str | Pat
             excluded["no top-50 tag"] += 1
         else:
             audio = {"mixture": AudioStream(path.parent / row["mp3_path"])}
-            tracks.append(SourceTrack(id=clip, audio=audio, split=placed, labels=tags))
+            tracks.append(DataSetTrack(id=clip, audio=audio, split=placed, labels=tags))
     return DataSet(
         name=f"magnatagatune-{split if own is None else 'own'}",
         kind="tagging",
@@ -72,7 +72,7 @@ def magnatagatune(source: str | Path, split: Split = "pub", own_split: str | Pat
 def _without_metadata(folder: Path, rows: list[dict[str, str]], own: dict[str, str]) -> list[tuple[str, str]]:
     """Clips of an own split, and files of the folder, that no row of the annotations names."""
     known = {row["clip_id"] for row in rows}
-    beside = files_beside(folder, {folder / row["mp3_path"] for row in rows})
+    beside = unlisted_files(folder, {folder / row["mp3_path"] for row in rows})
     names = [*(clip for clip in own if clip not in known), *(str(file.relative_to(folder)) for file in beside)]
     return [(name, NO_METADATA) for name in names]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from components.corpora.data_set import AudioStream, DataSet, SourceTrack, existing, files_beside
+from components.corpora.data_set import AudioStream, DataSet, DataSetTrack, required_paths, unlisted_files
 
 STEMS = ("mixture", "drums", "bass", "other", "vocals")
 EXPECTED = {"train": 86, "validation": 14, "test": 50}
@@ -25,8 +25,8 @@ def musdb18(source: str | Path, *, hq: bool = False) -> DataSet:
     """
     facts = _facts()
     tracks, rejects = [], []
-    for folder in existing(source, "train", "test"):
-        beside = [] if hq else files_beside(folder, set(folder.glob(f"*{_SUFFIX}")), "*.mp4")
+    for folder in required_paths(source, "train", "test"):
+        beside = [] if hq else unlisted_files(folder, set(folder.glob(f"*{_SUFFIX}")), "*.mp4")
         rejects += [(path.name, f"no {_SUFFIX}") for path in beside]
         for place in sorted(folder.iterdir() if hq else folder.glob(f"*{_SUFFIX}")):
             if hq and not place.is_dir():
@@ -39,7 +39,7 @@ def musdb18(source: str | Path, *, hq: bool = False) -> DataSet:
                 rejects.append((name, f"no {audio[missing[0]].path.name}"))
             else:
                 split = "validation" if is_held_out else folder.name
-                tracks.append(SourceTrack(id=name, audio=audio, split=split))
+                tracks.append(DataSetTrack(id=name, audio=audio, split=split))
     if not tracks and not rejects:
         other = (
             "no folder of a song; are these .stem.mp4 files? Then without --hq"

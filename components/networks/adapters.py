@@ -154,7 +154,7 @@ class Adapters(nn.Module):
 
 
 @torch.no_grad()
-def start_adapters(adapters: Adapters, patch_kernel: Tensor | None) -> None:
+def initialise_adapters(adapters: Adapters, patch_kernel: Tensor | None) -> None:
     """Sets the initial values that are not random: those of the configuration, and projections that are sums.
 
     `patch_kernel`: (width, 1, frames, mels), that of the backend at its start; None where it has none.

@@ -48,7 +48,7 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     module.load_state_dict(state)
 
 
-def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def submodule_state(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The state of a submodule, `prefix` and its dot cut off; ValueError if the state has none of it."""
     start = f"{prefix}."
     tensors = {name.removeprefix(start): tensor for name, tensor in state.items() if name.startswith(start)}

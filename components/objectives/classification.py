@@ -18,10 +18,10 @@ from torch.nn import functional
 from components.corpora.corpus import Corpus
 from components.networks.backend import BackendInput
 from components.networks.classifier import Classifier
-from components.networks.joint import JointNetwork
+from components.networks.joint_network import JointNetwork
 from components.networks.separator import Separator
 from components.objectives import metrics
-from components.objectives.feature_memo import FeatureMemo
+from components.objectives.feature_cache import FeatureCache
 from components.objectives.metrics import GenreScores, TaggingScores
 from components.random_streams import numpy_generator
 from components.training import workers
@@ -57,7 +57,7 @@ class TrackScores(NamedTuple):
 class ClassificationObjective(Objective[Classifier | JointNetwork]):
     """Binary cross-entropy over tags, or cross-entropy over genres.
 
-    With `freeze_separator` the joint network's separator keeps its weights and its BatchNorm statistics. `memo_bytes`
+    With `freeze_separator` the joint network's separator keeps its weights and its BatchNorm statistics. `cache_bytes`
     bounds the memory for features that stay the same; it changes no result.
 
     Raises:
@@ -73,7 +73,7 @@ class ClassificationObjective(Objective[Classifier | JointNetwork]):
         *,
         segments: SegmentConfig,
         freeze_separator: bool = False,
-        memo_bytes: int = 0,
+        cache_bytes: int = 0,
     ):
         super().__init__()
         self.network, self.corpus, self.config = network, corpus, segments
@@ -81,7 +81,7 @@ class ClassificationObjective(Objective[Classifier | JointNetwork]):
         self._check_corpus()
         self._frozen = _separator_of(network).requires_grad_(False) if freeze_separator else None
         self._train_tracks = corpus.indices("train")
-        self._memo = FeatureMemo(memo_bytes)
+        self._cache = FeatureCache(cache_bytes)
 
     def forward(self, batch: Batch) -> Float[Tensor, ""]:
         tracks, starts = self.draw(batch)
@@ -104,7 +104,7 @@ class ClassificationObjective(Objective[Classifier | JointNetwork]):
         order = numpy_generator(batch.seed, "order", batch.epoch).permutation(self._train_tracks)
         tracks = order[list(batch.positions)]
         uniforms = np.array([numpy_generator(batch.seed, "crop", batch.epoch, int(track)).random() for track in tracks])
-        return tracks, self.corpus.start_of(uniforms, tracks, self.num_samples, self.config.grid_samples)
+        return tracks, self.corpus.crop_starts(uniforms, tracks, self.num_samples, self.config.grid_samples)
 
     def validate(self) -> dict[str, float]:
         """The loss of the track probabilities, and the metrics of the task."""
@@ -150,7 +150,7 @@ class ClassificationObjective(Objective[Classifier | JointNetwork]):
         if not (keep and self._features_stay):
             return compute(slice(None))
         keys = list(zip(tracks.tolist(), starts.tolist(), strict=True))
-        return self._memo.features(keys, lambda index: compute(slice(index, index + 1)))
+        return self._cache.features(keys, lambda index: compute(slice(index, index + 1)))
 
     @property
     def _features_stay(self) -> bool:

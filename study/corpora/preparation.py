@@ -21,8 +21,8 @@ import numpy as np
 
 from components.corpora.corpus import Corpus
 from components.corpora.corpus_writer import CorpusWriter
-from components.corpora.data_set import DataSet, SourceTrack
-from components.corpora.decoding import ExcludedError, UnusableError, decoded
+from components.corpora.data_set import DataSet, DataSetTrack
+from components.corpora.track_decoding import ExcludedError, UnusableError, decode_track
 from study.stages.identity import to_json
 from study.store.locks import locked
 
@@ -43,7 +43,7 @@ class Prepared:
 class Part:
     """A track in preparation: the file of its samples, and the file of its outcome, which is written last."""
 
-    track: SourceTrack
+    track: DataSetTrack
     samples: Path
     outcome: Path
 
@@ -108,7 +108,7 @@ def decode_part(longer_than_s: float, part: Part) -> None:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            waveform = decoded(part.track, longer_than_s=longer_than_s)
+            waveform = decode_track(part.track, longer_than_s=longer_than_s)
     except UnusableError as error:
         outcome |= {"rejected": str(error)}
     except ExcludedError as error:
@@ -142,7 +142,7 @@ def _claim(parts: Path, data_set: DataSet) -> None:
         raise ValueError(f"{parts} holds parts of another data set: remove it, or choose another folder")
 
 
-def _distinct(tracks: Iterable[SourceTrack]) -> tuple[list[SourceTrack], list[tuple[str, str]]]:
+def _distinct(tracks: Iterable[DataSetTrack]) -> tuple[list[DataSetTrack], list[tuple[str, str]]]:
     """Tracks with an id of their own, and the others as rejects."""
     tracks = list(tracks)
     counts = Counter(track.id for track in tracks)
@@ -181,7 +181,7 @@ def _join(data_set: DataSet, parts: list[Part], rejects: list[tuple[str, str]], 
                 writer.add(track.id, samples, split=track.split, labels=track.labels, **track.columns)
 
 
-def _part(folder: Path, track: SourceTrack) -> Part:
+def _part(folder: Path, track: DataSetTrack) -> Part:
     """The part of a track. A changed file, or another file under the same id, is another part."""
     key = [track.id, [[str(path), stream, *_state(path)] for path, stream in track.audio.values()]]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, get_args
 
 from components.networks.adapters import ALL_POINTS, AdapterStart, Fusion, Levels, checked_levels
-from components.networks.joint import Inputs
+from components.networks.joint_network import Inputs
 from components.objectives.classification import Task
 from components.objectives.probe import Feature, checked_features
 

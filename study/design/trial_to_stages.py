@@ -5,7 +5,7 @@ from dataclasses import replace
 from components.networks.adapters import AdapterConfig, points_of
 from components.networks.backend import BackendConfig
 from components.networks.classifier import ClassifierConfig
-from components.networks.joint import JointConfig
+from components.networks.joint_network import JointConfig
 from components.networks.separator import SeparatorConfig
 from components.objectives.probe import ProbeConfig
 from components.objectives.separation import Part

@@ -18,7 +18,7 @@ import study.kinds
 from components.corpora.corpus import Corpus
 from components.networks.classifier import Classifier
 from components.networks.initialisation import load_strictly
-from components.networks.joint import JointNetwork
+from components.networks.joint_network import JointNetwork
 from components.training.checkpoint import weights_from_bytes
 from components.training.loop import Compute
 from study.kinds.classification import ClassificationStage

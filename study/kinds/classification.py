@@ -75,7 +75,7 @@ def objective_of(
         open_corpus(run),
         segments=config.segments,
         freeze_separator=freeze_separator,
-        memo_bytes=run.execution.feature_memory_bytes,
+        cache_bytes=run.execution.feature_memory_bytes,
     )
 
 

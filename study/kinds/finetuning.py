@@ -5,9 +5,9 @@ from typing import Literal
 
 import torch
 
-from components.networks.calibration import calibrate_batch_norm
-from components.networks.initialisation import part
-from components.networks.joint import JointConfig, JointNetwork, drawn_backend, initialise_joint
+from components.networks.batch_norm import calibrate_batch_norm
+from components.networks.initialisation import submodule_state
+from components.networks.joint_network import JointConfig, JointNetwork, initial_backend_state, initialise_joint
 from components.objectives.classification import ClassificationObjective, SegmentConfig
 from components.training.checkpoint import weights_from_bytes
 from components.training.loop import Batch
@@ -49,9 +49,9 @@ def _run(run: StageRun) -> StageResult:
     config: FinetuningStage = run.stage.config
     network = JointNetwork(config.joint)
     parents = {role: weights_from_bytes(run.read(role, WEIGHTS)) for role in run.stage.parents}
-    backend = part(parents["backend"], "backend") if "backend" in parents else None
+    backend = submodule_state(parents["backend"], "backend") if "backend" in parents else None
     if config.weights is not None:
-        drawn = drawn_backend(config.joint.backend, config.seed)
+        drawn = initial_backend_state(config.joint.backend, config.seed)
         backend = pretrained_backend(drawn, config.joint.backend, config.weights, run)
     initialise_joint(
         network,

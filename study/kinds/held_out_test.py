@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from components.networks.classifier import Classifier
 from components.networks.initialisation import load_strictly
-from components.networks.joint import JointNetwork
+from components.networks.joint_network import JointNetwork
 from components.training.checkpoint import weights_from_bytes
 from study.kinds.arithmetic import on_device
 from study.kinds.classification import ClassificationStage, objective_of, scored_on_test

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from components.corpora.corpus import Corpus
-from components.networks.calibration import calibrate_batch_norm
+from components.networks.batch_norm import calibrate_batch_norm
 from components.networks.initialisation import initialise, load_strictly
 from components.objectives.classification import TrackScores
 from components.objectives.metrics import check_genres, check_tags, genre_scores, tagging_scores

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from components.networks.parameters import num_parameters
+from components.networks.parameter_counts import num_parameters
 from components.training.checkpoint import state_from_bytes, state_to_bytes, weights_to_bytes
 from components.training.loop import Objective, Training
 from components.training.training_config import TrainingConfig

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from components.corpora.data_set import AudioStream, DataSet, SourceTrack
-from components.corpora.decoding import decoded
+from components.corpora.data_set import AudioStream, DataSet, DataSetTrack
+from components.corpora.track_decoding import decode_track
 from study.corpora.preparation import prepare
 from tests.components.corpora.downloads import tone, write_audio
 
@@ -44,11 +44,11 @@ def speed(folder: Path, rate: int, channels: int) -> float:
     """Audio-seconds per CPU-second of one process that decodes, checks and resamples."""
     path = folder / f"{rate}.mp3"
     write_audio(path, tone(CLIP_S, rate, channels=channels), rate)
-    track = SourceTrack(id="clip", audio={"mixture": AudioStream(path)}, split="train")
-    decoded(track)
+    track = DataSetTrack(id="clip", audio={"mixture": AudioStream(path)}, split="train")
+    decode_track(track)
     started = time.process_time()
     for _ in range(NUM_CLIPS):
-        decoded(track)
+        decode_track(track)
     return NUM_CLIPS * CLIP_S / (time.process_time() - started)
 
 
@@ -62,7 +62,7 @@ def memory(folder: Path, gigabytes: float) -> None:
     clip = AudioStream(folder / "16000.mp3")
     number = round(gigabytes * 1e9 / (CLIP_S * 16_000 * 2))
     same = {"audio": {"mixture": clip}, "split": "train", "labels": ("tone",)}
-    tracks = [SourceTrack(id=f"{place:06d}", **same) for place in range(number)]
+    tracks = [DataSetTrack(id=f"{place:06d}", **same) for place in range(number)]
     data_set = DataSet(name="repeated", kind="tagging", tracks=tracks, classes=("tone",))
     started = time.perf_counter()
     corpus = prepare(data_set, folder / "corpus", spread=over_processes).corpus

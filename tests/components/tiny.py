@@ -11,10 +11,10 @@ from components.corpora.corpus import Corpus
 from components.corpora.corpus_writer import CorpusWriter
 from components.networks.adapters import AdapterConfig
 from components.networks.backend import BackendConfig
-from components.networks.calibration import calibrate_batch_norm
+from components.networks.batch_norm import calibrate_batch_norm
 from components.networks.classifier import Classifier, ClassifierConfig
 from components.networks.initialisation import initialise
-from components.networks.joint import JointConfig, JointNetwork, initialise_joint
+from components.networks.joint_network import JointConfig, JointNetwork, initialise_joint
 from components.networks.separator import Separator, SeparatorConfig
 from components.networks.short_chunk_cnn import ShortChunkCNNConfig
 from components.networks.spectrogram import SpectrogramConfig

@@ -14,7 +14,7 @@ from components.corpora.corpus_format import Manifest
 from components.corpora.generated.config import KINDS, Kind
 from components.corpora.generated.corpora import CLASSES, STORED_STEMS, recipe_of
 from components.networks.adapters import ALL_POINTS, NO_POINTS, finest
-from components.networks.joint import JointNetwork
+from components.networks.joint_network import JointNetwork
 from experiments.presets import PRESETS
 from study.command.preset import Preset
 from study.corpora.corpora import Corpora

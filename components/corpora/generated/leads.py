@@ -3,7 +3,7 @@
 import numpy as np
 
 from components.corpora.generated.instruments import StringTimbre
-from components.corpora.generated.line import Line, draw_line
+from components.corpora.generated.melody_line import MelodyLine, draw_melody_line
 from components.corpora.generated.oscillator import Signal, harmonics_below, phase_of, resonators, smooth, through, tone
 from components.corpora.generated.score import Score, melody
 
@@ -13,11 +13,11 @@ CENTRE_PITCH = {"violin": (62.0, 72.0), "flute": (64.0, 74.0), "sitar": (53.0, 6
 def play_lead(name: str, score: Score, generator: np.random.Generator) -> Signal:
     """The melody of a lead instrument ("violin", "flute", "sitar") over a whole song."""
     centre = float(generator.uniform(*CENTRE_PITCH[name]))
-    line = draw_line(melody(score, centre, generator), score.num_samples, generator)
+    line = draw_melody_line(melody(score, centre, generator), score.num_samples, generator)
     return {"violin": _violin, "flute": _flute, "sitar": _sitar}[name](line, generator)
 
 
-def _violin(line: Line, generator: np.random.Generator) -> Signal:
+def _violin(line: MelodyLine, generator: np.random.Generator) -> Signal:
     """A bowed string: nearly a saw, through the resonances of a body, which lie where vowels have their formants."""
     spectra = (harmonics_below(line.highest_hz) ** -generator.uniform(0.9, 1.2))[None]
     bowed = tone(spectra, phase_of(line.frequency, len(line.loudness)))
@@ -27,7 +27,7 @@ def _violin(line: Line, generator: np.random.Generator) -> Signal:
     return body + 0.2 * line.loudness * bowed
 
 
-def _flute(line: Line, generator: np.random.Generator) -> Signal:
+def _flute(line: MelodyLine, generator: np.random.Generator) -> Signal:
     """Few harmonics and much breath."""
     harmonic = harmonics_below(line.highest_hz)
     spectra = (harmonic ** -generator.uniform(1.6, 2.4) * (1 - 0.4 * (harmonic == 2)))[None]
@@ -36,7 +36,7 @@ def _flute(line: Line, generator: np.random.Generator) -> Signal:
     return line.loudness * (blown + generator.uniform(0.05, 0.15) * breath)
 
 
-def _sitar(line: Line, generator: np.random.Generator) -> Signal:
+def _sitar(line: MelodyLine, generator: np.random.Generator) -> Signal:
     """A plucked string over a bridge that buzzes; pitch glides from note to note as the string is pulled."""
     timbre = StringTimbre(
         tilt=generator.uniform(0.6, 1.0),

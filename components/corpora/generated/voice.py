@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from components.corpora.generated.line import Line, draw_line
+from components.corpora.generated.melody_line import MelodyLine, draw_melody_line
 from components.corpora.generated.oscillator import (
     TABLE,
     Signal,
@@ -37,7 +37,7 @@ def sing(score: Score, ranges: tuple[str, ...], choir: bool, generator: np.rando
         octaves = 0.0 if name == ranges[0] else {"male": -12.0, "female": 12.0}[name]
         part = _moved(phrases, 0, octaves)
         singers = [_imprecise(part, generator) for _ in range(generator.integers(3, 6))] if choir else [part]
-        lines = [draw_line(singer, score.num_samples, generator) for singer in singers]
+        lines = [draw_melody_line(singer, score.num_samples, generator) for singer in singers]
         result += _through_tract(lines, name, generator)
     return result
 
@@ -52,7 +52,7 @@ def _moved(phrases: list[Phrase], samples: int, pitch: float) -> list[Phrase]:
     return [[note.later(samples)._replace(pitch=note.pitch + pitch) for note in phrase] for phrase in phrases]
 
 
-def _through_tract(lines: list[Line], name: str, generator: np.random.Generator) -> Signal:
+def _through_tract(lines: list[MelodyLine], name: str, generator: np.random.Generator) -> Signal:
     """Glottal sources of one range through vowels that change from note to note."""
     source = np.sum([_glottal(line, generator) for line in lines], axis=0)
     scale = generator.uniform(*TRACT_SCALE[name])
@@ -63,7 +63,7 @@ def _through_tract(lines: list[Line], name: str, generator: np.random.Generator)
     return result
 
 
-def _glottal(line: Line, generator: np.random.Generator) -> Signal:
+def _glottal(line: MelodyLine, generator: np.random.Generator) -> Signal:
     """The derivative of glottal flow along a line, with some breath."""
     num_samples = len(line.loudness)
     pulses = tone(_pulse_spectrum(generator.uniform(0.5, 0.75), line.highest_hz), phase_of(line.frequency, num_samples))
@@ -83,7 +83,7 @@ def _pulse_spectrum(open_quotient: float, highest_hz: float) -> Float[np.ndarray
     return (spectrum / np.linalg.norm(spectrum))[None]
 
 
-def _vowels(line: Line, generator: np.random.Generator) -> dict[str, Signal]:
+def _vowels(line: MelodyLine, generator: np.random.Generator) -> dict[str, Signal]:
     """How much of each vowel sounds at every sample: one vowel a note, gliding into the next."""
     names = generator.choice(list(FORMANTS_HZ), size=len(line.notes))
     starts = np.array([0, *(note.start for note in line.notes[1:]), len(line.loudness)])

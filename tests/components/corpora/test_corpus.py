@@ -96,7 +96,7 @@ class TestSegments:
         every = np.arange(3)
         for attempt in (
             lambda: corpus.gather(every, every, 701),
-            lambda: corpus.start_of(np.zeros(3), every, 701),
+            lambda: corpus.crop_starts(np.zeros(3), every, 701),
             lambda: corpus.tiles(every, 701),
         ):
             with pytest.raises(ValueError, match="701 samples is longer than track 't1' with 700"):
@@ -122,21 +122,23 @@ class TestSegments:
 class TestStarts:
     def test_draws_cover_every_place_evenly_to_both_ends(self, corpus):
         uniforms = (np.arange(6010) + 0.5) / 6010
-        starts = corpus.start_of(uniforms, np.ones(6010, np.int64), 100)
+        starts = corpus.crop_starts(uniforms, np.ones(6010, np.int64), 100)
         assert np.bincount(starts).tolist() == [10] * 601
 
     def test_the_largest_draw_still_fits(self, corpus):
         for dtype in (np.float32, np.float64):
             largest = np.nextafter(dtype(1), dtype(0))
-            assert corpus.start_of(np.full(3, largest), np.arange(3), 100).tolist() == [900, 600, 1200]
+            assert corpus.crop_starts(np.full(3, largest), np.arange(3), 100).tolist() == [900, 600, 1200]
 
     def test_starts_lie_on_the_grid(self, corpus):
-        starts = corpus.start_of(np.linspace(0, 1, 500, endpoint=False), np.ones(500, np.int64), 100, grid_samples=160)
+        starts = corpus.crop_starts(
+            np.linspace(0, 1, 500, endpoint=False), np.ones(500, np.int64), 100, grid_samples=160
+        )
         assert sorted(set(starts.tolist())) == [0, 160, 320, 480]
 
     def test_a_draw_outside_the_unit_interval_is_refused(self, corpus):
         with pytest.raises(ValueError, match="uniforms"):
-            corpus.start_of(np.array([1.0]), np.array([0]), 100)
+            corpus.crop_starts(np.array([1.0]), np.array([0]), 100)
 
 
 class TestTiles:

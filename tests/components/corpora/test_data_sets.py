@@ -8,12 +8,12 @@ import pytest
 from scipy import signal
 
 from components.corpora.audio import SAMPLE_RATE, decode
-from components.corpora.data_set import AudioStream, SourceTrack
-from components.corpora.decoding import ExcludedError, UnusableError, declared, decoded
+from components.corpora.audio_folder import audio_folder
+from components.corpora.data_set import AudioStream, DataSetTrack
 from components.corpora.fma import GENRES, UNREADABLE, fma
 from components.corpora.magnatagatune import TOP_50, magnatagatune
 from components.corpora.musdb18 import STEMS, musdb18
-from components.corpora.own_files import own
+from components.corpora.track_decoding import ExcludedError, UnusableError, declared_duration, decode_track
 from tests.components.corpora.downloads import (
     MUSDB18_STEMS,
     song_stem,
@@ -159,7 +159,7 @@ class TestMUSDB18:
             ("ANiMAL - Rockshow", "validation"),
             ("Z - Last", "test"),
         ]
-        waveform = decoded(listed.tracks[0])
+        waveform = decode_track(listed.tracks[0])
         assert waveform.shape[1] == 5 and abs(len(waveform) / SAMPLE_RATE - 3.0) < 0.1
         mixture, stems = waveform[:, 0].astype(float), waveform[:, 1:].astype(float).sum(axis=1)
         assert np.corrcoef(mixture, stems)[0, 1] > 0.99
@@ -198,7 +198,7 @@ class TestOwn:
     def test_a_folder_and_a_table(self, tmp_path):
         table = tmp_path / "labels.csv"
         table.write_text('path,split,labels,id\n"a, b/é.flac",train,rock; loud,007\nc.wav,test,,8\n', encoding="utf-8")
-        listed = own(tmp_path, table, "tagging")
+        listed = audio_folder(tmp_path, table, "tagging")
         assert [(one.id, one.split, one.labels) for one in listed.tracks] == [
             ("007", "train", ("rock", "loud")),
             ("8", "test", ()),
@@ -212,7 +212,7 @@ class TestOwn:
 
         columns = {"path": ["x/1.mp3"], "split": ["validation"], "labels": [["b", "a"]]}
         pq.write_table(pa.table(columns), tmp_path / "labels.parquet")
-        (track,) = own(tmp_path, tmp_path / "labels.parquet", "tagging").tracks
+        (track,) = audio_folder(tmp_path, tmp_path / "labels.parquet", "tagging").tracks
         assert (track.id, track.labels) == ("x/1", ("b", "a"))
 
     @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ class TestOwn:
     def test_another_table_is_refused(self, tmp_path, text, message):
         (tmp_path / "labels.csv").write_text(text)
         with pytest.raises(ValueError, match=message):
-            own(tmp_path, tmp_path / "labels.csv", "genre")
+            audio_folder(tmp_path, tmp_path / "labels.csv", "genre")
 
     def test_numbers_in_a_table_are_texts(self, tmp_path):
         import pyarrow as pa
@@ -238,12 +238,12 @@ class TestOwn:
 
         columns = {"path": ["a", "b"], "split": ["test"] * 2, "labels": [[7, None], [8, 9]], "id": [0, 1]}
         pq.write_table(pa.table(columns), tmp_path / "labels.parquet")
-        listed = own(tmp_path, tmp_path / "labels.parquet", "tagging")
+        listed = audio_folder(tmp_path, tmp_path / "labels.parquet", "tagging")
         assert [(track.id, track.labels) for track in listed.tracks] == [("0", ("7",)), ("1", ("8", "9"))]
 
 
-def track_of(path: Path, **streams: AudioStream) -> SourceTrack:
-    return SourceTrack(id="one", audio=streams or {"mixture": AudioStream(path)}, split="train")
+def track_of(path: Path, **streams: AudioStream) -> DataSetTrack:
+    return DataSetTrack(id="one", audio=streams or {"mixture": AudioStream(path)}, split="train")
 
 
 class TestDecoding:
@@ -259,21 +259,21 @@ class TestDecoding:
     def test_any_format_becomes_mono_at_16_khz(self, tmp_path, ending, rate, channels, codec):
         path = tmp_path / f"a.{ending}"
         write_audio(path, tone(2.0, rate, channels=channels), rate, codec)
-        waveform = decoded(track_of(path))
+        waveform = decode_track(track_of(path))
         assert waveform.dtype == np.int16 and waveform.shape[1] == 1
         assert abs(len(waveform) / SAMPLE_RATE - 2.0) < 0.15 and np.abs(waveform).max() > 3_000
-        assert declared(path) == pytest.approx(2.0, abs=0.15)
+        assert declared_duration(path) == pytest.approx(2.0, abs=0.15)
 
     def test_what_cannot_be_used_says_why(self, tmp_path):
         path = tmp_path / "a.wav"
         with pytest.raises(UnusableError, match=r"^no such file$"):
-            decoded(track_of(path))
+            decode_track(track_of(path))
         path.write_bytes(b"no sound at all")
         with pytest.raises(UnusableError, match=r"^cannot be decoded: file "):
-            decoded(track_of(path))
+            decode_track(track_of(path))
         write_audio(path, tone(0.5, 16_000), 16_000, "pcm_s16le")
         with pytest.raises(UnusableError, match=r"^shorter than 1 s$"):
-            decoded(track_of(path))
+            decode_track(track_of(path))
 
     @pytest.mark.filterwarnings("ignore:.*damaged packets")
     @pytest.mark.parametrize(("ending", "codec"), [("wav", "pcm_s16le"), ("flac", "flac"), ("mp3", "libmp3lame")])
@@ -283,7 +283,7 @@ class TestDecoding:
         data = path.read_bytes()
         path.write_bytes(data[: len(data) // 2])
         with pytest.raises(UnusableError, match="truncated: more than 1 s shorter"):
-            decoded(track_of(path))
+            decode_track(track_of(path))
 
     @pytest.mark.parametrize(("ending", "codec", "form"), [("aac", "aac", "adts"), ("mp3", "libmp3lame", "mp3")])
     def test_a_file_that_declares_nothing_is_not_truncated(self, tmp_path, ending, codec, form):
@@ -297,7 +297,7 @@ class TestDecoding:
             place = max(data.find(b"Xing"), data.find(b"Info"))
             assert place > 0
             path.write_bytes(data[:place] + b"\0" * 4 + data[place + 4 :])
-        assert declared(path) == 0.0 and abs(len(decoded(track_of(path))) / SAMPLE_RATE - 10.0) < 0.2
+        assert declared_duration(path) == 0.0 and abs(len(decode_track(track_of(path))) / SAMPLE_RATE - 10.0) < 0.2
 
     def test_a_wav_that_was_written_as_a_stream_is_not_truncated(self, tmp_path):
         path = tmp_path / "a.wav"
@@ -305,12 +305,12 @@ class TestDecoding:
         data = path.read_bytes()
         for size in (0x7FFFF024, 0xFFFFFFFF, 0):
             path.write_bytes(data[:4] + size.to_bytes(4, "little") + data[8:])
-            assert len(decoded(track_of(path))) == 32_000
+            assert len(decode_track(track_of(path))) == 32_000
 
     def test_damage_to_one_stem_leaves_the_others_in_their_place(self, tmp_path):
         root = write_musdb18(tmp_path, {"A": "train"}, seconds=4.0)
         path = root / "train" / "A.stem.mp4"
-        whole = decoded(musdb18(root).tracks[0])
+        whole = decode_track(musdb18(root).tracks[0])
         with av.open(str(path)) as container:
             packets = [p for p in container.demux(container.streams.audio[4]) if p.pos is not None]
             places = [(packet.pos, packet.size) for packet in packets[60:64]]
@@ -320,7 +320,7 @@ class TestDecoding:
             data[pos : pos + size] = noise.integers(0, 256, size, dtype=np.uint8).tobytes()
         path.write_bytes(data)
         with pytest.warns(UserWarning, match="damaged packets, silent now"):
-            found = decoded(musdb18(root).tracks[0])
+            found = decode_track(musdb18(root).tracks[0])
         assert abs(len(found) - len(whole)) < 400
         late = slice(45_000, 60_000)
         assert np.array_equal(found[late, :4], whole[late, :4])
@@ -333,18 +333,18 @@ class TestDecoding:
         data[5000:5004] = b"\xff\xff\xff\x7f"
         path.write_bytes(data)
         with pytest.raises(UnusableError, match="not finite"):
-            decoded(track_of(path))
+            decode_track(track_of(path))
 
     def test_stems_of_unlike_lengths(self, tmp_path):
         for name, seconds in (("a", 2.0), ("b", 2.05), ("c", 2.5)):
             write_audio(tmp_path / f"{name}.wav", tone(seconds, 16_000), 16_000, "pcm_s16le")
         a, b, c = (AudioStream(tmp_path / f"{name}.wav") for name in "abc")
-        assert decoded(track_of(tmp_path, a=a, b=b)).shape == (32_000, 2)
+        assert decode_track(track_of(tmp_path, a=a, b=b)).shape == (32_000, 2)
         with pytest.raises(UnusableError, match=r"stems of 2\.0 to 2\.5 s"):
-            decoded(track_of(tmp_path, a=a, c=c))
+            decode_track(track_of(tmp_path, a=a, c=c))
 
     def test_a_rule_excludes_what_is_not_longer(self, tmp_path):
         write_audio(tmp_path / "a.wav", tone(2.0, 16_000), 16_000, "pcm_s16le")
         with pytest.raises(ExcludedError, match=r"not longer than 2 s"):
-            decoded(track_of(tmp_path / "a.wav"), longer_than_s=2.0)
-        assert len(decoded(track_of(tmp_path / "a.wav"), longer_than_s=1.9)) == 32_000
+            decode_track(track_of(tmp_path / "a.wav"), longer_than_s=2.0)
+        assert len(decode_track(track_of(tmp_path / "a.wav"), longer_than_s=1.9)) == 32_000

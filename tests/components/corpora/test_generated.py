@@ -25,7 +25,7 @@ from components.corpora.generated.corpora import CLASSES, GENERATOR_VERSION, STO
 from components.corpora.generated.drums import drum
 from components.corpora.generated.labels import genre_labels, tag_labels
 from components.corpora.generated.leads import play_lead
-from components.corpora.generated.line import draw_line
+from components.corpora.generated.melody_line import draw_melody_line
 from components.corpora.generated.oscillator import (
     TOP_HZ,
     add_at,
@@ -220,7 +220,7 @@ def test_melodies_stay_in_key_and_rest_between_phrases(seed):
 def test_line_follows_its_melody_with_vibrato_and_is_silent_in_rests():
     score = score_at(song_s=20.0)
     phrases = melody(score, 65.0, generator(3))
-    line = draw_line(phrases, score.num_samples, generator(4))
+    line = draw_melody_line(phrases, score.num_samples, generator(4))
     long = max((note for phrase in phrases for note in phrase), key=lambda note: note.length)
     late = slice(long.start + long.length // 2, long.start + long.length - 1600)
     cents = 1200 * np.log2(line.frequency[late] / hertz(long.pitch))

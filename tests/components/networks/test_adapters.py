@@ -12,13 +12,13 @@ from components.networks.adapters import (
     checked_levels,
     coarsest,
     finest,
+    initialise_adapters,
     only,
     points_of,
-    start_adapters,
     without,
 )
 from components.networks.initialisation import initialise
-from components.networks.parameters import num_parameters
+from components.networks.parameter_counts import num_parameters
 from components.networks.short_chunk_cnn import CNN_INSERTION_POINTS, CNNAdapters, ShortChunkCNNConfig
 from components.networks.spectrogram_transformer import SpectrogramTransformerConfig, TokenAdapters
 from components.networks.unet import UNetConfig
@@ -97,7 +97,7 @@ def random_maps(shapes=MAPS):
 def cnn_adapters(**fields):
     adapters = CNNAdapters(AdapterConfig(points=CNN_INSERTION_POINTS, **fields), MAPS, BLOCKS)
     initialise(adapters, 0, "adapters")
-    start_adapters(adapters, None)
+    initialise_adapters(adapters, None)
     return adapters
 
 
@@ -141,7 +141,7 @@ def test_patch_kernels_are_shrunk_to_each_convolution_and_spread_over_its_channe
     before = adapters.convolutions["0"].weight.clone()
     # Linear along both axes, which bilinear shrinking keeps.
     kernel = torch.arange(16.0)[:, None] + 100 * torch.arange(16.0) + torch.zeros(6, 1, 1, 1)
-    start_adapters(adapters, kernel)
+    initialise_adapters(adapters, kernel)
     for level, (frames, mels) in {1: (1, 2), 2: (2, 4), 3: (4, 8), 4: (8, 16)}.items():
         weight = adapters.convolutions[str(level)].weight
         assert weight.shape == (6, AST_MAPS[level][0], frames, mels)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from components.networks.adapters import AdapterConfig
-from components.networks.joint import JointConfig, JointNetwork
+from components.networks.joint_network import JointConfig, JointNetwork
 from components.networks.separator import Separator, SeparatorConfig
 from components.networks.short_chunk_cnn import ShortChunkCNNConfig
 from components.networks.spectrogram import MelConfig, MelFilterbank, Spectrogram, SpectrogramConfig, log_magnitude

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from components.networks.adapters import AdapterConfig
-from components.networks.joint import JointConfig, JointNetwork
+from components.networks.joint_network import JointConfig, JointNetwork
 from components.networks.spectrogram_transformer import SpectrogramTransformerConfig
 from tests.components.networks.drawn import load_drawn, state_of, uniform, waveform
 from tests.components.networks.equations_transformer import ast, joint_ast

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from components.networks.initialisation import initialise, load_strictly, part, widen_first_convolution
+from components.networks.initialisation import initialise, load_strictly, submodule_state, widen_first_convolution
 
 
 def network(num_layers=2):
@@ -100,9 +100,9 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_is_copied(changed, mes
 
 def test_a_part_of_a_state_has_its_prefix_cut_off():
     state = {"backend.head.weight": torch.ones(1), "backend2.bias": torch.ones(1)}
-    assert list(part(state, "backend")) == ["head.weight"]
+    assert list(submodule_state(state, "backend")) == ["head.weight"]
     with pytest.raises(ValueError, match=r"under 'separator\.'"):
-        part(state, "separator")
+        submodule_state(state, "separator")
 
 
 def test_widening_tiles_the_kernel_and_keeps_the_rest():

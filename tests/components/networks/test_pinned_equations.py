@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from components.networks.adapters import AdapterConfig
-from components.networks.joint import JointConfig, JointNetwork
+from components.networks.joint_network import JointConfig, JointNetwork
 from components.networks.separator import SeparatorConfig
 from components.networks.short_chunk_cnn import ShortChunkCNNConfig
 from components.networks.unet import UNetConfig

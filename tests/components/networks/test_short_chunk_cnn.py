@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from components.networks.initialisation import initialise
-from components.networks.parameters import num_parameters, num_trainable
+from components.networks.parameter_counts import num_parameters, num_trainable
 from components.networks.short_chunk_cnn import ShortChunkCNN, ShortChunkCNNConfig
 
 SMALL = ShortChunkCNNConfig(

@@ -8,7 +8,7 @@ from torch import nn
 
 from components.networks.classifier import Classifier, ClassifierConfig
 from components.networks.initialisation import initialise
-from components.networks.parameters import num_parameters
+from components.networks.parameter_counts import num_parameters
 from components.networks.spectrogram import MelConfig
 from components.networks.spectrogram_transformer import SpectrogramTransformerConfig, scaled
 

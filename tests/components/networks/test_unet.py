@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from components.networks.initialisation import initialise
-from components.networks.parameters import num_parameters, num_trainable
+from components.networks.parameter_counts import num_parameters, num_trainable
 from components.networks.unet import UNet, UNetConfig
 
 SMALL = UNetConfig(channels=(2, 3, 4, 5, 6, 7), final_channels=4, num_sources=2)

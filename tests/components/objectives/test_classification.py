@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from components.corpora.corpus import Corpus
 from components.corpora.corpus_writer import CorpusWriter
-from components.networks.initialisation import part
+from components.networks.initialisation import submodule_state
 from components.objectives import metrics
 from components.objectives.classification import ClassificationObjective, SegmentConfig
 from components.training.checkpoint import state_from_bytes, state_to_bytes
@@ -84,12 +84,17 @@ class TestDraws:
 
     def test_arms_of_one_seed_start_from_the_same_backend(self):
         for sources in (("vocals",), ALL_SOURCES):
-            bare, wide = part(classifier(3).state_dict(), "backend"), part(joint(3, sources).state_dict(), "backend")
+            bare, wide = (
+                submodule_state(classifier(3).state_dict(), "backend"),
+                submodule_state(joint(3, sources).state_dict(), "backend"),
+            )
             assert bare.keys() == wide.keys()
             for name, tensor in bare.items():
                 tiled = tensor.expand(-1, len(sources) + 1, -1, -1) if name == "blocks.0.0.weight" else tensor
                 assert torch.equal(wide[name], tiled), name
-        assert not torch.equal(bare["head.1.weight"], part(classifier(4).state_dict(), "backend")["head.1.weight"])
+        assert not torch.equal(
+            bare["head.1.weight"], submodule_state(classifier(4).state_dict(), "backend")["head.1.weight"]
+        )
 
 
 class TestLoss:
@@ -163,20 +168,20 @@ class TestScores:
         )
 
 
-def frozen(corpus, seed=0, *, memo_bytes=0, backend=BACKEND):
-    return objective(joint(seed, backend=backend), corpus, GRID, freeze_separator=True, memo_bytes=memo_bytes)
+def frozen(corpus, seed=0, *, cache_bytes=0, backend=BACKEND):
+    return objective(joint(seed, backend=backend), corpus, GRID, freeze_separator=True, cache_bytes=cache_bytes)
 
 
 class TestFrozenSeparator:
     def test_keeps_its_weights_and_statistics(self, tagged):
-        learned = frozen(tagged, memo_bytes=2**24)
+        learned = frozen(tagged, cache_bytes=2**24)
         before = {name: tensor.clone() for name, tensor in learned.network.state_dict().items()}
         Training(learned, adam(num_epochs=2, batch_size=4), seed=0).run()
         for name, tensor in learned.network.state_dict().items():
             assert torch.equal(tensor, before[name]) == name.startswith("separator."), name
 
     def test_without_it_the_separator_learns(self, tagged):
-        learned = objective(joint(), tagged, GRID, memo_bytes=2**24)
+        learned = objective(joint(), tagged, GRID, cache_bytes=2**24)
         before = {name: tensor.clone() for name, tensor in learned.network.separator.state_dict().items()}
         Training(learned, adam(batch_size=4, keep="last"), seed=0).run()
         state = learned.network.separator.state_dict()
@@ -184,16 +189,16 @@ class TestFrozenSeparator:
 
     def test_what_is_kept_of_its_features_changes_no_bit(self, tagged):
         found = []
-        for memo_bytes in (0, 300_000, 2**24):
-            learned = frozen(tagged, memo_bytes=memo_bytes)
+        for cache_bytes in (0, 300_000, 2**24):
+            learned = frozen(tagged, cache_bytes=cache_bytes)
             training = Training(learned, adam(num_epochs=2, batch_size=4, validate_every=2), seed=0)
             training.run()
             found.append(lasting(training))
-            assert (learned._memo.num_bytes > 0) == (memo_bytes > 0)
+            assert (learned._cache.num_bytes > 0) == (cache_bytes > 0)
         assert found[0] == found[1] == found[2]
 
     def test_kept_features_give_the_loss_of_the_network(self, tagged):
-        learned = frozen(tagged, memo_bytes=2**24)
+        learned = frozen(tagged, cache_bytes=2**24)
         lively(learned.network, tagged)
         learned.set_training(False)
         tracks, starts = learned.draw(batch())
@@ -203,7 +208,7 @@ class TestFrozenSeparator:
             torch.testing.assert_close(learned(batch()), expected)
 
     def test_features_are_computed_once_for_each_place_of_the_grid(self, tagged):
-        learned = frozen(tagged, memo_bytes=2**26)
+        learned = frozen(tagged, cache_bytes=2**26)
         computed = []
         learned.network.separator.register_forward_pre_hook(lambda module, inputs: computed.append(inputs[0].shape[0]))
         Training(learned, adam(num_epochs=6, batch_size=4), seed=0).run()
@@ -211,9 +216,9 @@ class TestFrozenSeparator:
         assert set(computed) == {1} and 8 + 8 < len(computed) <= 8 + 24
 
     def test_a_learning_separators_features_are_never_kept(self, tagged):
-        learned = objective(joint(), tagged, GRID, memo_bytes=2**24)
+        learned = objective(joint(), tagged, GRID, cache_bytes=2**24)
         learned(batch())
-        assert learned._memo.num_bytes == 0
+        assert learned._cache.num_bytes == 0
 
 
 RESUMED = TrainingConfig(
@@ -233,7 +238,7 @@ def test_an_interrupted_finetuning_ends_with_the_same_bits(tagged):
     """With dropout, and with features that the undisturbed one has kept and the other has to compute anew."""
 
     def begun(seed=0):
-        return Training(frozen(tagged, seed, memo_bytes=2**24, backend=DROPPING), RESUMED, seed=0)
+        return Training(frozen(tagged, seed, cache_bytes=2**24, backend=DROPPING), RESUMED, seed=0)
 
     undisturbed, states = begun(), []
     undisturbed.run(lambda training: states.append(state_to_bytes(training.state())))

@@ -71,7 +71,7 @@ def finetuning(folder: Path) -> ClassificationObjective:
     segments = SegmentConfig(grid_samples=SEGMENT)
     corpus = Corpus.open(folder / "tags")
     network = lively(joint(), corpus)
-    return ClassificationObjective(network, corpus, segments=segments, freeze_separator=True, memo_bytes=2**24)
+    return ClassificationObjective(network, corpus, segments=segments, freeze_separator=True, cache_bytes=2**24)
 
 
 def gradients(objective: Objective) -> dict[str, torch.Tensor]:

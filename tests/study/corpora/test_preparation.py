@@ -12,8 +12,8 @@ import pytest
 
 from components.corpora.audio import to_float
 from components.corpora.corpus import Corpus
-from components.corpora.data_set import AudioStream, DataSet, SourceTrack
-from components.corpora.decoding import decoded
+from components.corpora.data_set import AudioStream, DataSet, DataSetTrack
+from components.corpora.track_decoding import decode_track
 from study.corpora import preparation
 from study.corpora.preparation import prepare
 
@@ -39,7 +39,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture
 def songs(folder) -> DataSet:
     tracks = [
-        SourceTrack(
+        DataSetTrack(
             id=f"song {number}",
             audio={"mixture": AudioStream(folder / f"{number}.wav")},
             split=split,
@@ -75,7 +75,7 @@ def test_every_track_is_in_the_corpus_or_has_its_reason(songs, tmp_path):
     assert corpus.tracks["id"].tolist() == ["song 0", "song 3", "song 4"]
     assert corpus.tracks["artist"].tolist() == ["ärtist 0", "ärtist 3", "ärtist 4"]
     assert corpus.labels(np.arange(3))[:, 0].tolist() == [0, 1, 0]
-    (sound,) = decoded(songs.tracks[3]).T
+    (sound,) = decode_track(songs.tracks[3]).T
     assert np.array_equal(corpus.gather(np.array([1]), np.array([0]), len(sound))[0, 0].numpy(), to_float(sound))
     manifest = corpus.manifest
     assert manifest.excluded == {"no tag": 7, "not longer than 3 s": 1}
@@ -162,9 +162,9 @@ def test_damage_is_written_down(songs, tmp_path, monkeypatch):
     def damaged(track, **rules):
         if track.id == "song 0":
             warnings.warn("/some/where.mp3: damaged packets, silent now: 2", stacklevel=1)
-        return decoded(track, **rules)
+        return decode_track(track, **rules)
 
-    monkeypatch.setattr(preparation, "decoded", damaged)
+    monkeypatch.setattr(preparation, "decode_track", damaged)
     manifest = prepare(songs, tmp_path / "corpus", spread=one_by_one, max_rejects=0.5).corpus.manifest
     assert manifest.recipe["damaged"] == {"song 0": "damaged packets, silent now: 2"}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.networks.calibration import calibrate_batch_norm
+from components.networks.batch_norm import calibrate_batch_norm
 from components.networks.initialisation import initialise, load_strictly
 from components.objectives.metrics import tagging_scores
 from components.objectives.probe import LinearProbe, ProbeNetwork, track_features

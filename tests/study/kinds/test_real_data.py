@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from components.corpora.audio_folder import audio_folder
 from components.corpora.data_set import DataSet
 from components.corpora.fma import SMALL_GENRES, fma
 from components.corpora.magnatagatune import TOP_50, magnatagatune
 from components.corpora.musdb18 import musdb18
-from components.corpora.own_files import own
 from study.corpora.preparation import prepare
 from study.design.trial import bare_trial, probe_trial
 from study.design.trial_to_stages import final_stage
@@ -69,7 +69,7 @@ def own_songs(root: Path) -> Path:
             write_audio(root / "songs" / path, tone(2.0, 22_050, seed=number, channels=2), 22_050, "flac")
             lines.append(f"{path},{split},{'loud;slow' if number % 2 else ''}")
     (root / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
-    return prepared(own(root / "songs", root / "labels.csv", "tagging"), root / "corpus")
+    return prepared(audio_folder(root / "songs", root / "labels.csv", "tagging"), root / "corpus")
 
 
 @pytest.mark.parametrize(("task", "make"), [("tagging", tagging), ("genre", genre), ("tagging", own_songs)])

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from components.networks.adapters import AdapterConfig, InsertionPoint, finest, points_of
-from components.networks.calibration import calibrate_batch_norm
+from components.networks.batch_norm import calibrate_batch_norm
 from components.networks.classifier import Classifier, ClassifierConfig
-from components.networks.initialisation import initialise, part
-from components.networks.joint import JointConfig, JointNetwork, initialise_joint
-from components.networks.parameters import num_parameters
+from components.networks.initialisation import initialise, submodule_state
+from components.networks.joint_network import JointConfig, JointNetwork, initialise_joint
+from components.networks.parameter_counts import num_parameters
 from components.networks.separator import Separator, SeparatorConfig
 from components.networks.short_chunk_cnn import CNN_INSERTION_POINTS, ShortChunkCNNConfig
 from components.networks.spectrogram import MelConfig, SpectrogramConfig, log_magnitude
@@ -130,10 +130,10 @@ def test_features_depend_on_the_separator_alone():
 
 
 def test_a_trained_separator_and_backend_are_copied_whole():
-    states = {"separator": separator(5).state_dict(), "backend": part(bare(6).state_dict(), "backend")}
+    states = {"separator": separator(5).state_dict(), "backend": submodule_state(bare(6).state_dict(), "backend")}
     state = joint(seed=0, **states).state_dict()
     for role, expected in states.items():
-        actual = part(state, role)
+        actual = submodule_state(state, role)
         for name, tensor in expected.items():
             tiled = role == "backend" and name == "blocks.0.0.weight"
             assert torch.equal(actual[name], tensor.expand(-1, 3, -1, -1) if tiled else tensor), name
@@ -141,7 +141,7 @@ def test_a_trained_separator_and_backend_are_copied_whole():
 
 def test_a_state_that_does_not_fit_is_refused_by_its_first_tensor():
     with pytest.raises(ValueError, match=r"unet.encoder.0.0.weight"):
-        joint(separator=part(separator(0).state_dict(), "unet"))
+        joint(separator=submodule_state(separator(0).state_dict(), "unet"))
 
 
 def test_arms_of_one_seed_share_their_draws():
@@ -149,10 +149,10 @@ def test_arms_of_one_seed_share_their_draws():
     everything, finest_only = joint().state_dict(), joint(replace(SMALL, adapters=one))
     for name, tensor in finest_only.state_dict().items():
         assert torch.equal(tensor, everything[name])
-    backend = part(everything, "backend")
+    backend = submodule_state(everything, "backend")
     assert all(
         torch.equal(tensor, backend[name][:, :1] if name == "blocks.0.0.weight" else backend[name])
-        for name, tensor in part(bare().state_dict(), "backend").items()
+        for name, tensor in submodule_state(bare().state_dict(), "backend").items()
     )
 
 

@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from components.corpora.data_set import AudioStream, DataSet, SourceTrack, existing
+from components.corpora.data_set import AudioStream, DataSet, DataSetTrack, required_paths
 
 NEEDED, OPTIONAL = ("path", "split", "labels"), ("id",)
 
 
-def own(source: str | Path, table: str | Path, kind: Literal["tagging", "genre"]) -> DataSet:
+def audio_folder(source: str | Path, table: str | Path, kind: Literal["tagging", "genre"]) -> DataSet:
     """The files below `source` that a CSV or Parquet table names.
 
     Its columns: `path` below the folder, `split` (train, validation, test), `labels` (tags with ; between them, or a
@@ -23,7 +23,7 @@ def own(source: str | Path, table: str | Path, kind: Literal["tagging", "genre"]
         FileNotFoundError: no such folder or table.
         ValueError: another column, or a row that does not fit, with its number.
     """
-    existing(source)
+    required_paths(source)
     root, path = Path(source).expanduser().absolute(), Path(table).expanduser()
     tracks = [_track(root, path, number, row) for number, row in enumerate(_rows(path), 1)]
     for number, track in enumerate(tracks, 1):
@@ -63,7 +63,7 @@ def _csv(path: Path) -> pa.Table:
     return pyarrow.csv.read_csv(path, convert_options=options)
 
 
-def _track(root: Path, table: Path, number: int, row: dict[str, Any]) -> SourceTrack:
+def _track(root: Path, table: Path, number: int, row: dict[str, Any]) -> DataSetTrack:
     if not row["path"] or row["split"] not in ("train", "validation", "test"):
         raise ValueError(f"{table}, row {number}: path is {row['path']!r} and split {row['split']!r}")
     given = row["labels"] if isinstance(row["labels"], list) else str(row["labels"] or "").split(";")
@@ -71,4 +71,4 @@ def _track(root: Path, table: Path, number: int, row: dict[str, Any]) -> SourceT
     named = row.get("id") not in (None, "")
     name = str(row["id"]) if named else str(Path(str(row["path"])).with_suffix(""))
     audio = {"mixture": AudioStream(root / str(row["path"]))}
-    return SourceTrack(id=name, audio=audio, split=row["split"], labels=labels)
+    return DataSetTrack(id=name, audio=audio, split=row["split"], labels=labels)

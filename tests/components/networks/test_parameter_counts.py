@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from components.networks.parameters import num_parameters, num_trainable
+from components.networks.parameter_counts import num_parameters, num_trainable
 
 
 def test_running_statistics_count_and_their_number_of_batches_does_not():

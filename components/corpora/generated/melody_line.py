@@ -13,7 +13,7 @@ from components.corpora.generated.score import Note, Phrase, hertz
 
 
 @dataclass(frozen=True, eq=False)
-class Line:
+class MelodyLine:
     """Frequency in Hz and loudness from 0 to 1 of every sample; `notes` in the order of time."""
 
     frequency: Signal
@@ -25,14 +25,14 @@ class Line:
         return float(self.frequency.max())
 
 
-def draw_line(phrases: list[Phrase], num_samples: int, generator: np.random.Generator) -> Line:
+def draw_melody_line(phrases: list[Phrase], num_samples: int, generator: np.random.Generator) -> MelodyLine:
     """Sing a melody: vibrato of 4.8 to 6.4 Hz and 15 to 45 cents, portamento of 40 to 110 ms."""
     notes = tuple(note for phrase in phrases for note in phrase)
     pitch = smooth(
         smooth(_held_pitch(notes, num_samples), generator.uniform(0.02, 0.06)), generator.uniform(0.02, 0.05)
     )
     pitch += _vibrato(notes, num_samples, generator) + _drift(num_samples, generator)
-    return Line(hertz(pitch), _loudness(phrases, num_samples, generator), notes)
+    return MelodyLine(hertz(pitch), _loudness(phrases, num_samples, generator), notes)
 
 
 def _held_pitch(notes: tuple[Note, ...], num_samples: int) -> Signal:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from components.networks.adapters import AdapterConfig, check_points, start_adapters
+from components.networks.adapters import AdapterConfig, check_points, initialise_adapters
 from components.networks.backend import BackendConfig, BackendInput
 from components.networks.classifier import check_bare_backend
 from components.networks.initialisation import initialise, load_strictly, widen_first_convolution
@@ -118,13 +118,13 @@ def initialise_joint(
     else:
         load_strictly(network.separator, separator)
     first, config = network.backend.first_convolution, network.config
-    start = drawn_backend(config.backend, seed) if backend is None else backend
+    start = initial_backend_state(config.backend, seed) if backend is None else backend
     load_strictly(network.backend, widen_first_convolution(start, first, config.num_channels))
     initialise(network.adapters, seed, "adapters", std=config.adapters.initial_std)
-    start_adapters(network.adapters, start[first] if config.backend.has_patches else None)
+    initialise_adapters(network.adapters, start[first] if config.backend.has_patches else None)
 
 
-def drawn_backend(config: BackendConfig, seed: int) -> dict[str, Tensor]:
+def initial_backend_state(config: BackendConfig, seed: int) -> dict[str, Tensor]:
     """The state of a bare backend, drawn by the seed."""
     bare = config.build()
     initialise(bare, seed, "backend")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from components.networks.calibration import calibrate_batch_norm
+from components.networks.batch_norm import calibrate_batch_norm
 from components.networks.initialisation import initialise
 from components.networks.unet import UNet, UNetConfig
 

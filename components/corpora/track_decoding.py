@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int16
 
 from components.corpora.audio import SAMPLE_RATE, decode, to_int16
-from components.corpora.data_set import AudioStream, SourceTrack
+from components.corpora.data_set import AudioStream, DataSetTrack
 
 # A file may be shorter than declared by this much (encoders pad), and the stems of a song may differ by it.
 TOLERANCE_S = 1.0
@@ -24,7 +24,7 @@ class ExcludedError(Exception):
     """A track that a rule of the split excludes; its text is the rule."""
 
 
-def decoded(track: SourceTrack, *, longer_than_s: float = 0.0) -> Int16[np.ndarray, "sample stem"]:
+def decode_track(track: DataSetTrack, *, longer_than_s: float = 0.0) -> Int16[np.ndarray, "sample stem"]:
     """The track's stems at 16 kHz, mono, equally long; a warning counts damaged packets.
 
     Raises:
@@ -48,7 +48,7 @@ def decoded(track: SourceTrack, *, longer_than_s: float = 0.0) -> Int16[np.ndarr
 def _decoded(stream: AudioStream) -> np.ndarray:
     try:
         waveform = decode(stream.path, stream=stream.stream)
-        declared_s = declared(stream.path, stream.stream)
+        declared_s = declared_duration(stream.path, stream.stream)
     except FileNotFoundError:
         raise UnusableError("no such file") from None
     except (ValueError, OSError) as error:
@@ -59,7 +59,7 @@ def _decoded(stream: AudioStream) -> np.ndarray:
     return waveform
 
 
-def declared(path: str | Path, stream: int = 0) -> float:
+def declared_duration(path: str | Path, stream: int = 0) -> float:
     """Seconds that a file's header declares for an audio stream; 0 if it declares none.
 
     Raw streams, and MP3 without a frame that counts the others, declare none: FFmpeg would guess from the bit rate.

@@ -12,7 +12,7 @@ import torch
 from components.networks.backend import BackendInput
 
 
-class FeatureMemo:
+class FeatureCache:
     """Keeps at most `max_bytes`; what does not fit is computed each time."""
 
     def __init__(self, max_bytes: int) -> None:
