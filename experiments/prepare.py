@@ -139,7 +139,7 @@ def _prepare(options: Musdb18 | MagnaTagATune | FMA | Folder, console: Console) 
     data_set = options.data_set()
     # Ray takes seconds to import: a data set that cannot be read is refused before.
     from study.cluster.connection import connected
-    from study.cluster.mapping import map_over_cluster
+    from study.cluster.map_over_cluster import map_over_cluster
 
     execution = Execution(storage=str(Path(options.corpus).expanduser().absolute().parent))
     with connected(execution), Bar(f"Decoding {data_set.name}", console) as bar:

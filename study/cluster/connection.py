@@ -11,24 +11,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-# Ray reads these when it is imported. A user's own settings stay.
+# Ray reads these when it is imported. What a user has set stays.
 SETTINGS = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Tune: one process tells another what is done; files for people who watch Tune itself are not needed.
+    # Tune only passes on what is done. Its own log files, signal handler and snapshots are not needed.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
-    # How many trials may wait for their process: our searcher hands out no more than can run.
+    # How many trials may wait for their process. Our searcher hands out no more than can run.
     "TUNE_MAX_PENDING_TRIALS_PG": "64",
     "RAY_AIR_NEW_OUTPUT": "0",
-    # Train: notice a worker's end sooner than every 2 s; neither metrics for Prometheus nor one more process per stage
-    # that watches for preemption (loop states are saved anyway).
+    # Train: notice a worker's end sooner than every 2 s. No metrics for Prometheus, and no extra process per stage that
+    # watches for preemption (loop states are saved anyway).
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    # Ray warns of many processes; they wait and need no CPU. A worker that died is in the store as an attempt without
-    # an end, and a stage that is lost for good is reported.
+    # Two warnings that Ray need not print. Many processes: they wait and need no CPU. A worker that died: the store has
+    # it as an attempt without an end, and a stage that is lost for good is reported.
     "RAY_DEDUP_LOGS_SKIP_REGEX": "worker processes have been started on node|A worker died or was killed",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
@@ -48,7 +48,7 @@ from study.store.storage import open_storage  # noqa: E402
 
 @contextmanager
 def connected(execution: Execution, num_cpus: int | None = None) -> Iterator[str]:
-    """The cluster of $RAY_ADDRESS, or one started here and stopped at the end; yields a place for Ray's own files.
+    """The cluster of $RAY_ADDRESS, or one started here and stopped at the end; yields a folder for Ray's own files.
 
     `num_cpus`: the CPUs of a cluster that is started here; None: those of the machine.
     """
@@ -73,21 +73,23 @@ def connected(execution: Execution, num_cpus: int | None = None) -> Iterator[str
             )
         stack.callback(ray.shutdown)
         if threading.current_thread() is threading.main_thread():
-            # Ray's own handler would end the command without a word.
+            # Ray's own handler would end the command without a message.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
         yield scratch
 
 
-def present() -> dict[str, float]:
+def present_resources() -> dict[str, float]:
     """CPUs and GPUs of the machines that are there now."""
     resources = ray.cluster_resources()
     return {name: float(resources.get(name, 0)) for name in ("CPU", "GPU")}
 
 
-def limit(execution: Execution) -> dict[str, float]:
+def resource_limit(execution: Execution) -> dict[str, float]:
     """CPUs and GPUs for all stages together: what the cluster may grow to if that is given, else what it has."""
     grown = {"CPU": execution.max_cpus, "GPU": execution.max_gpus}
-    return {name: amount if grown[name] is None else float(grown[name] or 0) for name, amount in present().items()}
+    return {
+        name: amount if grown[name] is None else float(grown[name] or 0) for name, amount in present_resources().items()
+    }
 
 
 def check_fits(stages: Iterable[Stage], execution: Execution, limit: Mapping[str, float]) -> None:
@@ -115,14 +117,14 @@ def _largest_machine() -> float:
     return max(float(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
 
 
-class Alone(BackendConfig):
-    """Replaces a TorchConfig: one worker needs no process group, and Train's controller then needs no torch."""
+class NoProcessGroup(BackendConfig):
+    """Replaces TorchConfig for one worker, which needs no process group. Train's controller then needs no torch."""
 
     backend = "none"
 
 
-class Places(WorkerGroupCallback):
-    """Records which placement group a group of workers has, for `release`."""
+class PlacementGroupRecorder(WorkerGroupCallback):
+    """Records which placement group a group of workers has, for `release_placement_group`."""
 
     def __init__(self, group: str) -> None:
         self._key = _places_key(group)
@@ -132,8 +134,8 @@ class Places(WorkerGroupCallback):
         _internal_kv_put(self._key, handle.placement_group.id.binary(), overwrite=True)
 
 
-def release(group: str) -> None:
-    """Gives back the CPUs and GPUs of a group of workers whose controller was lost; harmless where it was not.
+def release_placement_group(group: str) -> None:
+    """Gives back the CPUs and GPUs of a group of workers whose controller was lost; harmless if it was not lost.
 
     Ray keeps a placement group as long as the driver lives, even if the process that made it is gone.
     """

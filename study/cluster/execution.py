@@ -1,4 +1,4 @@
-"""Execution: where and with what stages run; recorded, not hashed, since it may not change what a result means."""
+"""Execution: where and with what stages run. It is recorded, not hashed: it must not change what a result means."""
 
 import os
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What one stage takes: `num_workers` processes, each with so many CPUs (its threads) and GPUs."""
+    """What one stage takes: `num_workers` processes, each with its CPUs (as many threads) and GPUs."""
 
     num_workers: int = 1
     cpus_per_worker: int = 1

@@ -27,12 +27,13 @@ def run_graph(
     expected: Iterable[Stage] = (),
     purpose: str = "study",
 ) -> None:
-    """Trains what is not done yet, and what `feed` adds, such as `expected`; `watched` is entered while stages run.
+    """Trains the stages that are not done yet, and those that `feed` adds.
 
-    ValueError for a stage that the cluster can never hold. `purpose` is recorded beside every attempt.
+    `expected`: examples of what `feed` will add. `watched`: a context that is entered while stages run. `purpose` is
+    recorded with every attempt. ValueError for a stage that the cluster can never hold.
     """
     with connection.connected(execution) as scratch:
-        limit = partial(connection.limit, execution)
+        limit = partial(connection.resource_limit, execution)
         connection.check_fits([*graph, *expected], execution, limit())
         searcher = StageSearcher(
             graph=graph,
@@ -40,7 +41,7 @@ def run_graph(
             execution=execution,
             progress=progress,
             limit=limit,
-            present=connection.present,
+            present=connection.present_resources,
             feed=feed,
         )
         facts = source_facts() | {"purpose": purpose}

@@ -20,20 +20,20 @@ from study.cluster.execution import Execution
 from study.records.records import Records
 from study.stages.graph import StageGraph
 from study.stages.progress import LOST, Progress
-from study.stages.stage import Rule, Stage
+from study.stages.stage import Stage, StoppingRule
 from study.store.store import Store
 
 Resource = Mapping[str, float]
 
 
 class Feed(Protocol):
-    """A source of stages that depend on the results of others, such as a search."""
+    """Supplies stages that depend on the results of others, as a search does."""
 
     def more(self) -> Sequence[Stage]:
         """New stages; none while it waits for those that it gave before, and none at the end."""
         ...
 
-    def rule_of(self, identity: str) -> Rule | None:
+    def rule_of(self, identity: str) -> StoppingRule | None:
         """When to stop one of its stages early."""
         ...
 
@@ -78,11 +78,11 @@ class StageSearcher(Searcher):
         if not ready:
             return None if self._running else Searcher.FINISHED
         stages = self._batch(ready)
-        if not self._fits(stages[0]):
+        resources, used, limit = self._execution.resources_of(stages[0].kind.name), self._used(), self._limit()
+        if any(used[name] + amount > limit[name] + 1e-9 for name, amount in resources.total.items()):
             return None
         self._running[trial_id] = stages
         self._progress.start(stages[0].identity)
-        resources = self._execution.resources_of(stages[0].kind.name)
         config = {"stages": pickle.dumps(stages), "num_stages": len(stages), "resources": resources}
         if self._feed is None:
             return config
@@ -90,7 +90,7 @@ class StageSearcher(Searcher):
         return config | {"rules": pickle.dumps(rules)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Workers that were restarted report stages again that have ended; that is ignored."""
+        """Restarted workers report stages again that have ended already. Such reports are ignored."""
         identity, state, error = result["stage"], result["state"], result.get("error", "")
         if state == "lost":
             self._lose(trial_id, error)
@@ -125,7 +125,7 @@ class StageSearcher(Searcher):
         self._running[trial_id] = [stage for stage in self._running[trial_id] if stage.identity not in untried]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its searcher to restore it, and this one is built from the store instead."""
+        """Nothing: Tune pickles its searcher to restore it later. This one is built from the store instead."""
         return {}
 
     def save(self, checkpoint_path: str) -> None:
@@ -139,7 +139,7 @@ class StageSearcher(Searcher):
         return [i for i in identities if self._progress.stages[i].state in ("waiting", "running")]
 
     def _ready(self) -> list[Stage]:
-        """Stages that could run now, those that most others wait for first."""
+        """Stages that could run now. Those that most others wait for come first."""
         ready = [stage for stage in self._waiting() if self._is_open(stage, set())]
         return sorted(ready, key=lambda stage: -len(self._graph.descendants(stage.identity)))
 
@@ -158,12 +158,15 @@ class StageSearcher(Searcher):
     def _batch(self, ready: list[Stage]) -> list[Stage]:
         """The first ready stage, and others that run after it in the same processes, its descendants first.
 
-        A list is a slot's share of all that is left, but one stage stays back for every other slot, so that no slot
-        idles while another one holds work.
+        The list is one slot's share of all that is left. But one stage stays back for every other slot, so that no slot
+        is idle while another one holds work.
         """
         batch, need = [ready[0]], self._execution.resources_of(ready[0].kind.name)
         waiting = [stage for stage in self._waiting() if self._execution.resources_of(stage.kind.name) == need]
-        slots, given = max(self._slots(ready[0]), 1), sum(len(self._remaining(trial)) for trial in self._running)
+        limit, amounts = self._limit(), need.total.items()
+        # How many stages like the first one the cluster can run at once.
+        slots = max(min(int(limit[name] // amount) for name, amount in amounts if amount), 1)
+        given = sum(len(self._remaining(trial)) for trial in self._running)
         share = min(math.ceil((len(waiting) + given) / slots), len(waiting) - (slots - 1))
         length = min(self._execution.stages_per_trial, share)
         while len(batch) < length:
@@ -174,19 +177,10 @@ class StageSearcher(Searcher):
             batch.append(max(open_now, key=lambda stage: any(p.identity in taken for p in stage.parents.values())))
         return batch
 
-    def _slots(self, stage: Stage) -> int:
-        """How many stages like this one the cluster can run at once."""
-        need, limit = self._execution.resources_of(stage.kind.name).total, self._limit()
-        return min(int(limit[name] // amount) for name, amount in need.items() if amount)
-
     def _used(self) -> dict[str, float]:
         """What the running stages take."""
         totals = [self._execution.resources_of(stages[0].kind.name).total for stages in self._running.values()]
         return {name: sum(total[name] for total in totals) for name in ("CPU", "GPU")}
-
-    def _fits(self, stage: Stage) -> bool:
-        need, used, limit = self._execution.resources_of(stage.kind.name).total, self._used(), self._limit()
-        return all(used[name] + amount <= limit[name] + 1e-9 for name, amount in need.items())
 
     def _note_shortage(self, ready: list[Stage]) -> None:
         """Sets the notice while stages wait for machines that are not there yet."""
@@ -224,10 +218,10 @@ def _cause(error: Any) -> str:
 
 
 class _Release(tune.Callback):
-    """When a trial's own process is lost, no other process gives its CPUs and GPUs back."""
+    """Gives back the CPUs and GPUs of a trial whose own process is lost. No other process does."""
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        connection.release(trial.trial_id)
+        connection.release_placement_group(trial.trial_id)
 
 
 def schedule(
@@ -242,7 +236,7 @@ def schedule(
 
             train(Work(**config, execution=execution, command=command, facts=dict(facts)), group=group, scratch=scratch)
         except Exception as error:
-            connection.release(group)
+            connection.release_placement_group(group)
             lost = isinstance(error, TrainingFailedError | RayActorError)
             cause = f"{LOST}: {_cause(error)}" if lost else f"{type(error).__name__}: {error}"
             tune.report({"stage": "", "state": "lost", "error": cause})

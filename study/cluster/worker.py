@@ -1,4 +1,4 @@
-"""The worker: what runs inside Ray Train's processes, one stage after the other, leaving the truth in the store.
+"""The worker: it runs in Ray Train's processes, one stage after the other, and writes all results into the store.
 
 An error in a stage is an outcome, not a crash: it is recorded and reported, and the next stage runs. Ray Train retries
 only lost processes and nodes.
@@ -25,14 +25,14 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 from ray.tune.integration.ray_train import TuneReportCallback
 from torch import distributed
 
-from study.cluster.connection import Alone, Places
+from study.cluster.connection import NoProcessGroup, PlacementGroupRecorder
 from study.cluster.execution import Execution, Resources
-from study.records.derivation import check_result
 from study.records.records import Records
 from study.records.stage_log import StageLog, log_path
-from study.records.tensorboard import EpochEvents
+from study.records.store_to_tables import check_result
+from study.records.tensorboard import TensorBoardLog
 from study.stages.progress import LOST
-from study.stages.stage import Pruned, Rule, Stage, StageRun
+from study.stages.stage import Pruned, Stage, StageRun, StoppingRule
 from study.store.attempt import Attempt, begin_attempt
 from study.store.store import Store
 
@@ -42,11 +42,11 @@ REPORT_EVERY_S = 8.0
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a group of workers gets; each process has `resources`.
+    """The stages that a group of workers runs. Each process has `resources`.
 
     `stages` (`num_stages` of them) are pickled, so that Tune's process need not import their classes. So are `rules`,
-    by the identities of the stages that may be stopped early. `command` identifies the command that asked: a failure is
-    final for it alone.
+    by the identities of the stages that may be stopped early. `command`: the id of the command that asked for them. A
+    failure is final for that command only.
     """
 
     stages: bytes
@@ -61,7 +61,8 @@ class Work:
 class StageTrainer(TorchTrainer):
     """A TorchTrainer without two processes per run that do nothing for stages.
 
-    One serves Ray Data, the other polls the controller to free its placement group; `cluster.release` does that here.
+    One serves Ray Data. The other polls the controller to free its placement group, as `release_placement_group` does
+    here.
     """
 
     def _create_default_callbacks(self) -> list[Any]:
@@ -79,7 +80,7 @@ def train(work: Work, *, group: str, scratch: str) -> None:
         lambda config: run_stages(pickle.loads(config["work"])),
         # Pickled, so that Train's controller need not import its classes.
         train_loop_config={"work": pickle.dumps(work)},
-        torch_config=Alone() if alone else TorchConfig(backend="nccl" if uses_gpu else "gloo"),  # pyright: ignore[reportArgumentType]
+        torch_config=NoProcessGroup() if alone else TorchConfig(backend="nccl" if uses_gpu else "gloo"),  # pyright: ignore[reportArgumentType]
         scaling_config=ScalingConfig(
             num_workers=resources.num_workers, use_gpu=uses_gpu, resources_per_worker=per_worker
         ),
@@ -89,7 +90,7 @@ def train(work: Work, *, group: str, scratch: str) -> None:
             storage_path=scratch,
             # The workers count the losses of each stage; Train must not give up before they have.
             failure_config=FailureConfig(max_failures=work.num_stages * (LOST_WORKER_RETRIES + 1)),
-            callbacks=[TuneReportCallback(), Places(group)],  # pyright: ignore[reportArgumentType]
+            callbacks=[TuneReportCallback(), PlacementGroupRecorder(group)],  # pyright: ignore[reportArgumentType]
         ),
     )
     trainer.fit()
@@ -103,7 +104,7 @@ def run_stages(work: Work) -> None:
     try:
         store, stages = Store(work.execution.storage), pickle.loads(work.stages)
     except Exception as error:
-        # Another try would find this machine no different: neither the code nor the storage is there.
+        # Another try would fail as well: this machine lacks the code or the storage.
         ray.train.report({"stage": "", "state": "lost", "error": f"on {socket.gethostname()}: {error!r}"})
         return
     for stage in stages:
@@ -137,8 +138,8 @@ def _run_unless_settled(stage: Stage, store: Store, work: Work) -> dict[str, Any
             attempt.fail(error)
             Records(store).write_attempt(stage.identity, attempt.name)
             if _num_workers() > 1:
-                # The others wait inside a collective call: only their end frees them. The restarted group finds the
-                # failure written down and goes on behind it.
+                # The others wait inside a collective call: only the end of their processes frees them. The restarted
+                # group finds the recorded failure and goes on with the next stage.
                 raise
             return _failure(f"{type(error).__name__}: {error}")
         if _rank() == 0:
@@ -153,8 +154,10 @@ def _plan(stage: Stage, store: Store, work: Work) -> dict[str, Any]:
     for parent in stage.parents.values():
         if not store.done(parent.identity):
             return {"outcome": {"state": "skipped", "error": f"its parent is not done: {parent.label}"}}
-    tried = [name for name in store.attempts(stage.identity) if _is_of(work.command, store.begun(stage.identity, name))]
-    outcomes = [store.outcome(stage.identity, name) for name in tried]
+    begun = {name: store.begun(stage.identity, name) for name in store.attempts(stage.identity)}
+    # A failure of another command is tried again.
+    own = [name for name, facts in begun.items() if facts and facts["facts"].get("command") == work.command]
+    outcomes = [store.outcome(stage.identity, name) for name in own]
     for outcome in outcomes:
         if outcome and outcome["outcome"] == "failed":
             return {"outcome": _failure(outcome["error"])}
@@ -171,7 +174,7 @@ def _plan(stage: Stage, store: Store, work: Work) -> dict[str, Any]:
 def _run(
     stage: Stage, store: Store, attempt: Attempt, work: Work, *, state: str | None, reports: "_Reports"
 ) -> dict[str, Any]:
-    events = reports.events = EpochEvents(store.storage, stage, attempt.name) if _rank() == 0 else None
+    events = reports.events = TensorBoardLog(store.storage, stage, attempt.name) if _rank() == 0 else None
     run = StageRun(
         stage=stage,
         corpus_path=work.execution.corpora.get(stage.corpus, ""),
@@ -193,11 +196,11 @@ def _run(
 class _Reports:
     """Passes a running stage's reports to Train and its epochs to TensorBoard; stops the stage if a rule says so."""
 
-    def __init__(self, stage: Stage, rule: Rule | None) -> None:
+    def __init__(self, stage: Stage, rule: StoppingRule | None) -> None:
         self._stage, self._rule = stage, rule
-        self.events: EpochEvents | None = None
+        self.events: TensorBoardLog | None = None
         self.all_epochs: list[dict[str, Any]] = []
-        self._told_at, self._epochs = time.monotonic(), []
+        self._reported_at, self._epochs = time.monotonic(), []
 
     def __call__(self, progress: dict[str, Any]) -> None:
         if "epoch" in progress:
@@ -207,15 +210,11 @@ class _Reports:
                 self.events.add(progress["epoch"])
             if self._rule is not None and self._rule(self.all_epochs):
                 raise Pruned
-        # A report waits until Train's controller looks, and all workers must report equally often.
-        if _num_workers() > 1 or time.monotonic() - self._told_at >= REPORT_EVERY_S:
-            told = {name: value for name, value in progress.items() if name not in ("epoch", "history")}
-            ray.train.report({"stage": self._stage.identity, "state": "running", "epochs": self._epochs, **told})
-            self._told_at, self._epochs = time.monotonic(), []
-
-
-def _is_of(command: str, begun: dict[str, Any] | None) -> bool:
-    return begun is not None and begun["facts"].get("command") == command
+        # A report waits until Train's controller reads it, and all workers must report equally often.
+        if _num_workers() > 1 or time.monotonic() - self._reported_at >= REPORT_EVERY_S:
+            numbers = {name: value for name, value in progress.items() if name not in ("epoch", "history")}
+            ray.train.report({"stage": self._stage.identity, "state": "running", "epochs": self._epochs, **numbers})
+            self._reported_at, self._epochs = time.monotonic(), []
 
 
 def _is_no_fault_of_the_stage(error: Exception) -> bool:
@@ -223,7 +222,7 @@ def _is_no_fault_of_the_stage(error: Exception) -> bool:
     # Train takes the group apart as soon as it knows of the other worker's end.
     group_is_gone = _num_workers() > 1 and not distributed.is_initialized()
     is_of_gloo = isinstance(error, RuntimeError) and "gloo" in str(error)
-    # After an AcceleratorError the process has no GPU any more; running out of memory is none.
+    # After an AcceleratorError the process has no GPU any more. Running out of memory is no AcceleratorError.
     return group_is_gone or is_of_gloo or isinstance(error, distributed.DistError | RayError | torch.AcceleratorError)
 
 
@@ -232,7 +231,7 @@ def _failure(error: str) -> dict[str, Any]:
 
 
 def _facts(work: Work) -> dict[str, str]:
-    """What is recorded beside an attempt even if it fails."""
+    """The facts that are recorded with an attempt even if it fails."""
     resources = work.resources
     return {
         **work.facts,

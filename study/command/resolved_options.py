@@ -14,7 +14,7 @@ from study.command.options import ExecutionOptions, corpora_folder
 from study.command.preset import Preset
 from study.corpora.corpora import Corpora, open_corpora
 from study.design.trial import Trial
-from study.kinds.weights import add_weights, check_place, weights_to_plan_with
+from study.kinds.weights import add_weights, check_weights_file, weights_to_plan_with
 from study.store.store import Store
 
 
@@ -30,7 +30,7 @@ class ResolvedOptions:
         self, trials: Sequence[Trial], name: str, preset: Preset, options: ExecutionOptions, console: Console
     ) -> None:
         from_imagenet = {trial.backend for trial in trials if trial.weights == "imagenet"}
-        check_place(options.imagenet_weights, wanted=bool(from_imagenet))
+        check_weights_file(options.imagenet_weights, wanted=bool(from_imagenet))
         self.store = Store(options.storage or default_storage(name))
         self.store.check_writable()
         self.corpora = self._open_corpora(trials, preset, options, console)

@@ -32,7 +32,7 @@ from study.search.winner_file import winner_file_text
 from study.stages.graph import StageGraph
 from study.stages.identity import canonical
 from study.stages.progress import Progress
-from study.stages.stage import Rule, Stage
+from study.stages.stage import Stage, StoppingRule
 from study.store.locks import locked
 from study.store.storage import open_storage
 
@@ -236,7 +236,7 @@ class SearchCommand:
                 self._say(line)
         return new
 
-    def rule_of(self, identity: str) -> Rule | None:
+    def rule_of(self, identity: str) -> StoppingRule | None:
         return next(filter(None, (search.rule_of(identity) for search in self.searches)), None)
 
     def _ask_for_first(self, graph: StageGraph) -> bool:

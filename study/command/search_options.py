@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from study.cluster.halving import Halving
+from study.cluster.successive_halving import Halving
 from study.command.options import ExecutionOptions
 from study.search.budget import Budget
 from study.search.method import SamplerName

@@ -1,4 +1,4 @@
-"""The corpus cache: a corpus that is elsewhere is copied once to each machine's own disk."""
+"""The corpus cache: a corpus that lies elsewhere is copied once to each machine's own disk."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ def local_copy(address: str, cache: str) -> Path:
     name may hold environment variables, which every machine sets for itself.
 
     Raises:
-        ValueError: an address that is no folder, without a cache; a variable that is not set; or a copy whose digest
+        ValueError: without a cache, an address that is no folder; a variable that is not set; or a copy whose digest
             does not fit.
         FileNotFoundError: no corpus there.
     """

@@ -20,7 +20,7 @@ Report = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Corpora:
-    """The opened corpora that a study's trials need, by kind. `addresses`: where the originals of local copies are."""
+    """The opened corpora that a study's trials need, and the addresses that local copies came from; both by kind."""
 
     by_kind: Mapping[str, Corpus]
     addresses: Mapping[str, str] = field(default_factory=dict)
@@ -81,7 +81,7 @@ def _given(kind: Kind, place: str, cache: str) -> Corpus:
 
 
 def _generated(kind: Kind, config: GeneratedConfig, folder: Path, spread: Map, report: Report) -> Corpus:
-    """The folder is named after the recipe's digest: another recipe makes another corpus, never a mixture."""
+    """The folder is named after the recipe's digest: another recipe makes another corpus, never a mixture of both."""
     place = folder / f"generated-{kind}-{digest(recipe_of(config, kind))[:12]}"
     if not place.is_dir():
         # Another command may finish first; equal recipes give equal corpora.
@@ -105,7 +105,7 @@ def _processes() -> Iterator[Map]:
 
 
 def _start_process() -> None:
-    """One thread; and the process ends when the one that started it ends, for whatever reason."""
+    """Gives the process one thread, and ends it when the process that started it ends, for whatever reason."""
     import torch
 
     torch.set_num_threads(1)

@@ -1,7 +1,7 @@
 """Preparing a corpus: tracks are decoded all over the cluster, each into a part of its own, then joined in their order.
 
-Every task leaves its part on the disk that will hold the corpus and returns nothing but "done". So memory stays
-bounded, and a preparation that was killed continues where it was: existing parts are not decoded again. For this a Ray
+Every task writes its part to the disk that will hold the corpus, and returns nothing but "done". So memory stays
+bounded. A preparation that was killed goes on where it was: existing parts are not decoded again. For this, one Ray
 task per track is simpler than Ray Data.
 """
 
@@ -28,12 +28,12 @@ from study.store.locks import locked
 
 Report = Callable[[int, int], None]
 # (function, items) -> results in any order
-Spread = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+ParallelMap = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A corpus and how its tracks by split differ from what was published: split -> (found, expected)."""
+    """A corpus, and the splits whose number of tracks is not the published one: split -> (found, expected)."""
 
     corpus: Corpus
     unexpected: dict[str, tuple[int, int]]
@@ -52,7 +52,12 @@ class Part:
 
 
 def prepare(
-    data_set: DataSet, folder: str | Path, *, spread: Spread, max_rejects: float = 0.01, report: Report | None = None
+    data_set: DataSet,
+    folder: str | Path,
+    *,
+    spread: ParallelMap,
+    max_rejects: float = 0.01,
+    report: Report | None = None,
 ) -> Prepared:
     """Decodes what is not decoded yet, then writes the corpus.
 
@@ -70,8 +75,8 @@ def prepare(
         excluded = "".join(f"{count} {rule}, " for rule, count in data_set.excluded.items())
         raise ValueError(f"{data_set.name}: no track is left; {excluded}{len(data_set.rejects)} cannot be used")
     folder_of_parts = target.with_name(f"{target.name}.parts")
-    with _alone(folder_of_parts):
-        _claim(folder_of_parts, data_set)
+    with _locked_parts(folder_of_parts):
+        _check_owner(folder_of_parts, data_set)
         tracks, repeated = _distinct(data_set.tracks)
         parts = [_part(folder_of_parts, track) for track in tracks]
         _decode(parts, data_set.longer_than_s, spread, report)
@@ -90,7 +95,7 @@ def prepare(
     )
 
 
-def _decode(parts: list[Part], longer_than_s: float, spread: Spread, report: Report | None) -> None:
+def _decode(parts: list[Part], longer_than_s: float, spread: ParallelMap, report: Report | None) -> None:
     """Decodes what is missing, and tries again what could not be decoded: its file may have been replaced."""
     for part in parts:
         if part.outcome.exists() and "rejected" in part.read():
@@ -123,15 +128,15 @@ def decode_part(longer_than_s: float, part: Part) -> None:
 
 
 @contextmanager
-def _alone(parts: Path) -> Iterator[None]:
-    """Makes sure that no other preparation works on these parts; removes what a killed one left while joining them."""
+def _locked_parts(parts: Path) -> Iterator[None]:
+    """Keeps other preparations away from these parts; removes what a killed one left while it joined them."""
     with locked(parts / "lock", busy=f"another preparation is at work on {parts}: wait for it"):
         for left in parts.glob("corpus*"):
             shutil.rmtree(left)
         yield
 
 
-def _claim(parts: Path, data_set: DataSet) -> None:
+def _check_owner(parts: Path, data_set: DataSet) -> None:
     """Marks the folder of parts as this data set's; ValueError if it is another's."""
     parts.mkdir(parents=True, exist_ok=True)
     own = to_json({"name": data_set.name, "recipe": dict(data_set.recipe), "longer_than_s": data_set.longer_than_s})
@@ -152,12 +157,12 @@ def _distinct(tracks: Iterable[DataSetTrack]) -> tuple[list[DataSetTrack], list[
 
 def _check_rejects(rejects: list[tuple[str, str]], num_tracks: int, most: float) -> None:
     if len(rejects) > most * num_tracks:
-        causes = Counter(reason for _, reason in rejects).most_common(3)
-        told = "; ".join(f"{count} x {reason}" for reason, count in causes)
+        counts = Counter(reason for _, reason in rejects).most_common(3)
+        causes = "; ".join(f"{count} x {reason}" for reason, count in counts)
         first = ", ".join(track for track, _ in rejects[:3])
         raise ValueError(
-            f"{len(rejects)} of {num_tracks} tracks cannot be used ({told}; such as {first}), more than --max-rejects "
-            f"{most:g} allows"
+            f"{len(rejects)} of {num_tracks} tracks cannot be used ({causes}; such as {first}), more than "
+            f"--max-rejects {most:g} allows"
         )
 
 

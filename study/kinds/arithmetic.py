@@ -14,9 +14,9 @@ from study.stages.stage import StageRun
 
 @dataclass(frozen=True, kw_only=True)
 class Arithmetic:
-    """How numbers are computed, as far as that gives a result its meaning. It is resolved before the identity is taken.
+    """How numbers are computed, as far as results depend on it. It is resolved before the identity is computed.
 
-    `batch_norm`: statistics of each worker's share of a batch, or of the whole batch (GPU only).
+    `batch_norm`: statistics over each worker's share of a batch, or over the whole batch (GPU only).
     """
 
     precision: Literal["float32", "bf16"] = "float32"

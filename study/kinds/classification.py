@@ -16,7 +16,7 @@ from components.objectives.classification import ClassificationObjective, Segmen
 from components.training.training_config import TrainingConfig
 from study.kinds.arithmetic import Arithmetic, on_device, open_corpus
 from study.kinds.scores import metrics_of, score_tables
-from study.kinds.training import check_training, evaluated, result_of, train
+from study.kinds.training import check_training, evaluate_with, result_of, train
 from study.kinds.weights import Weights
 from study.stages.stage import StageKind, StageResult, StageRun
 
@@ -25,9 +25,9 @@ Scored = Literal["test", "validation"]
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationStage:
-    """Configuration of a bare backend's stage, which starts from `weights`, None: at random.
+    """Configuration of a bare backend's stage. It starts from `weights`; None: from random ones.
 
-    `scored`: the split that its result tells of; on "validation" the test split is not looked at.
+    `scored`: the split that its result is measured on. With "validation" the test split is not used.
     """
 
     seed: int
@@ -40,7 +40,7 @@ class ClassificationStage:
 
 
 def _check(config: ClassificationStage, corpus_path: str, num_workers: int) -> None:
-    with torch.device("meta"):  # no weights, only what fits what
+    with torch.device("meta"):  # no weights: only whether all fits together
         network = Classifier(config.classifier)
     check_on_corpus(network, config, corpus_path, num_workers)
 
@@ -83,7 +83,7 @@ def train_and_score(objective: ClassificationObjective, config: Any, run: StageR
     """Trains to the end, then scores the split that the configuration names."""
     training = train(objective, config, run)
     if config.scored == "validation":
-        found = evaluated(objective.validate, objective, config, run)
+        found = evaluate_with(objective.validate, objective, config, run)
         return result_of(training, {f"validation_{name}": value for name, value in found.items()})
     return result_of(training, *scored_on_test(objective, config, run))
 
@@ -92,7 +92,7 @@ def scored_on_test(
     objective: ClassificationObjective, config: Any, run: StageRun
 ) -> tuple[dict[str, float], dict[str, pa.Table]]:
     """Metrics and tables of the test split."""
-    scores = evaluated(lambda: objective.evaluate("test"), objective, config, run)
+    scores = evaluate_with(lambda: objective.evaluate("test"), objective, config, run)
     measured = objective.measure(scores, "test")
     return metrics_of(measured), score_tables(objective.corpus, scores, measured)
 

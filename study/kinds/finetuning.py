@@ -77,7 +77,7 @@ def _calibrate(network: JointNetwork, objective: ClassificationObjective, config
         tracks, starts = objective.draw(batch)
         return objective.corpus.gather(tracks, starts, objective.num_samples)[:, 0]
 
-    config.training.resolve_steps_per_epoch(objective.examples_per_epoch())  # says so if a batch is too large
+    config.training.resolve_steps_per_epoch(objective.examples_per_epoch())  # raises if a batch is too large
     calibrate_batch_norm(network.separator, (segments(step) for step in range(config.calibration_batches)))
 
 

@@ -1,4 +1,4 @@
-"""The stage kind that trains nothing: test scores of a network that was trained without a look at the test split."""
+"""The stage kind that trains nothing: it tests a network that was trained without the test split."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from study.stages.stage import StageKind, StageResult, StageRun
 
 @dataclass(frozen=True, kw_only=True)
 class TestStage:
-    """Configuration of a test of what was `trained`; `seed` is that one's."""
+    """Configuration of a test of the stage `trained`, with the same `seed`."""
 
     __test__ = False  # nothing for pytest
 

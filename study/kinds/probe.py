@@ -1,4 +1,4 @@
-"""The stage kind that trains no network: a linear probe of what a separator hears."""
+"""The stage kind that trains no network: a linear probe of a separator's features."""
 
 import logging
 import time
@@ -39,9 +39,9 @@ def _probe(run: StageRun) -> StageResult:
     config: ProbeStage = run.stage.config
     corpus = open_corpus(run)
     network = _network(config, corpus, run)
-    heard = {split: _heard(network, corpus, split, config, run) for split in SPLITS}
-    probe, epochs = _fitted(heard, corpus, config.probe)
-    tracks, features, targets = heard["test"]
+    features_of = {split: _features_of(network, corpus, split, config, run) for split in SPLITS}
+    probe, epochs = _best_probe(features_of, corpus, config.probe)
+    tracks, features, targets = features_of["test"]
     scores = TrackScores(tracks, targets, probe.probabilities(features))
     measured = _measure(corpus, targets, scores.probabilities, "test")
     best = max(epochs, key=lambda epoch: epoch[_monitor(corpus)])
@@ -73,7 +73,7 @@ def _training_segments(config: ProbeStage, corpus: Corpus, batch: int) -> torch.
     return corpus.gather(tracks, np.zeros(len(tracks), dtype=np.int64), config.probe.num_samples)[:, 0]
 
 
-def _heard(
+def _features_of(
     network: ProbeNetwork, corpus: Corpus, split: str, config: ProbeStage, run: StageRun
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Tracks, features and targets of a split."""
@@ -84,12 +84,12 @@ def _heard(
     return tracks, features, corpus.labels(tracks).cpu().numpy()
 
 
-def _fitted(
-    heard: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]], corpus: Corpus, config: ProbeConfig
+def _best_probe(
+    features_of: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]], corpus: Corpus, config: ProbeConfig
 ) -> tuple[LinearProbe, list[dict[str, Any]]]:
     """The probe that is best on the validation split, and a row for each regularisation that was tried."""
-    _, features, targets = heard["train"]
-    _, held_out, truth = heard["validation"]
+    _, features, targets = features_of["train"]
+    _, held_out, truth = features_of["validation"]
     best, rows = None, []
     for number, strength in enumerate(config.inverse_regularisations):
         started = time.perf_counter()

@@ -10,7 +10,7 @@ from components.networks.separator import Separator, SeparatorConfig
 from components.objectives.separation import RemixConfig, SeparationLossConfig, SeparationObjective
 from components.training.training_config import TrainingConfig
 from study.kinds.arithmetic import Arithmetic, on_device, open_corpus
-from study.kinds.training import check_training, evaluated, result_of, train
+from study.kinds.training import check_training, evaluate_with, result_of, train
 from study.stages.stage import StageKind, StageResult, StageRun
 
 
@@ -18,7 +18,7 @@ from study.stages.stage import StageKind, StageResult, StageRun
 class SeparationStage:
     """Configuration of a separation stage.
 
-    `num_frames` is the length of its segments, `evaluation_frames` that of the ones that are scored (None: the same).
+    `num_frames`: the length of a training segment. `evaluation_frames`: that of a scored one (None: the same).
     """
 
     seed: int
@@ -37,7 +37,7 @@ def _separate(run: StageRun) -> StageResult:
     initialise(network, config.seed, "separator")
     objective = _separation(on_device(network, run), open_corpus(run), config)
     training = train(objective, config, run)
-    metrics = evaluated(lambda: objective.evaluate("test"), objective, config, run)
+    metrics = evaluate_with(lambda: objective.evaluate("test"), objective, config, run)
     return result_of(training, metrics)
 
 
@@ -53,7 +53,7 @@ def _separation(network: Separator, corpus: Corpus, config: SeparationStage) -> 
 
 
 def _check_separation(config: SeparationStage, corpus_path: str, num_workers: int) -> None:
-    with torch.device("meta"):  # no weights, only what fits what
+    with torch.device("meta"):  # no weights: only whether all fits together
         network = Separator(config.separator)
     check_training(_separation(network, Corpus.open(corpus_path), config), config.training, num_workers)
 

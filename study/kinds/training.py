@@ -20,12 +20,13 @@ _log = logging.getLogger("study.stage")
 
 
 def check_training(objective: Objective[Any], training: TrainingConfig, num_workers: int) -> None:
+    """ValueError if the batch is too large for the corpus, or cannot be divided among the workers."""
     training.resolve_steps_per_epoch(objective.examples_per_epoch())
     training.check_workers(num_workers)
 
 
 def train(objective: Any, config: Any, run: StageRun) -> Training:
-    """Trains to the end, from the last loop state if there is one; saves states and reports epochs on the way."""
+    """Trains to the end, from the last loop state if there is one. Saves states and reports epochs on the way."""
     training = Training(objective, config.training, seed=config.seed, compute=compute_of(config, run))
     if run.state is not None:
         training.load_state(state_from_bytes(run.state))
@@ -57,7 +58,8 @@ def _row(epoch: Mapping[str, int | float]) -> dict[str, Any]:
     return {**epoch, "epoch": int(epoch["epoch"]), "step": int(epoch["step"]), "phase": str(int(epoch["phase"]))}
 
 
-def evaluated(evaluate: Any, objective: Any, config: Any, run: StageRun) -> Any:
+def evaluate_with(evaluate: Any, objective: Any, config: Any, run: StageRun) -> Any:
+    """What `evaluate` returns, in evaluation mode and in the stage's arithmetic."""
     objective.set_training(False)
     with torch.no_grad(), compute_of(config, run).autocast():
         return evaluate()

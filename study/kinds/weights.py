@@ -20,7 +20,7 @@ class Weights:
     sha256: str
 
 
-def check_place(place: str, *, wanted: bool) -> None:
+def check_weights_file(place: str, *, wanted: bool) -> None:
     """ValueError for a file that no arm starts from; FileNotFoundError if it does not exist."""
     if place and not wanted:
         raise ValueError(f"--imagenet-weights {place} is given, but no arm starts from such weights")

@@ -1,1 +1,1 @@
-"""Records: what the store knows as Parquet tables, the SQL over them, and what a stage writes for people to watch."""
+"""Records: the store's content as Parquet tables, SQL over them, and each stage's log and TensorBoard files."""

@@ -1,4 +1,4 @@
-"""Where a result's code came from: a digest of the sources as they stand, and the commit where one is known."""
+"""Which code made a result: a digest of the source files as they are, and the commit if it is known."""
 
 import hashlib
 import os

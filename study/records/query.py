@@ -1,4 +1,4 @@
-"""SQL over the records: every table as a view, factors, metrics and facts as columns; nothing can be written.
+"""SQL over the records: every table is a view; factors, metrics and facts are columns. Nothing can be written.
 
 DuckDB gets the records in memory and then loses access to files, so a query can read nothing else.
 """
@@ -20,14 +20,14 @@ _WIDE = {
     "epochs": ("metrics",),
     "trials": ("values", "numbers", "choices"),
 }
-# No access to files or to this program's variables, and no query can open it again.
+# No access to files or to this program's variables, and no query can change that.
 _CLOSED = ("python_enable_replacements = false", "enable_external_access = false", "lock_configuration = true")
 
 
 class Query:
     """An open view on a store's records; ValueError if there is no store, or records that cannot be read.
 
-    `stages`: of the tables that stages wrote, only the rows of these identities are read.
+    `stages`: only the rows of these identities are read from the tables that stages wrote.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Query:
             self._connection.execute(f"SET {setting}")
 
     def _read(self, names: Iterable[str]) -> None:
-        """Reads the tables that are still missing; track scores are many, and few questions need them."""
+        """Reads those of the tables that are not read yet: track scores are many, and few queries need them."""
         for name in sorted(self._waiting.intersection(names)):
             table = self._records.read(name, stages=self._stages, every_attempt=name == "stages")
             self._connection.register(name, widen(table, _WIDE.get(name, ())))
@@ -65,29 +65,26 @@ class Query:
         """(name, type, unit) of every column, by view."""
         plain = [name for name in self._waiting if name not in _WIDE]
         self._read(_WIDE)
-        for name in plain:  # their columns are known without their rows
+        for name in plain:  # the columns are known without reading rows
             self._connection.register(name, SCHEMAS[name].empty_table())
         try:
-            return self._described()
+            found = self._connection.execute(
+                "SELECT view_name FROM duckdb_views() WHERE NOT internal ORDER BY 1"
+            ).fetchall()
+            return {
+                view: [
+                    (name, kind, unit_of(view, name))
+                    for name, kind, *_ in self._connection.execute(f'DESCRIBE "{view}"').fetchall()
+                ]
+                for (view,) in found
+            }
         finally:
             for name in plain:
                 self._connection.unregister(name)
 
-    def _described(self) -> dict[str, list[tuple[str, str, str]]]:
-        found = self._connection.execute(
-            "SELECT view_name FROM duckdb_views() WHERE NOT internal ORDER BY 1"
-        ).fetchall()
-        return {
-            view: [
-                (name, kind, unit_of(view, name))
-                for name, kind, *_ in self._connection.execute(f'DESCRIBE "{view}"').fetchall()
-            ]
-            for (view,) in found
-        }
-
 
 def _distinct(names: Iterable[str]) -> list[str]:
-    """Each name once: a name that a join gives twice gets a number."""
+    """The names, all different: if a join gives a name twice, the second gets a number."""
     found: list[str] = []
     for name in names:
         numbered = (f"{name}_{number}" for number in count(1))
@@ -96,7 +93,7 @@ def _distinct(names: Iterable[str]) -> list[str]:
 
 
 def widen(table: pa.Table, maps: Iterable[str]) -> pa.Table:
-    """The table with each key of its map columns as a column; a key whose name is taken follows its map's name."""
+    """The table with each key of its map columns as a column, called <map>_<key> if the key is taken as a name."""
     for name in maps:
         rows = [dict(row or ()) for row in table[name].to_pylist()]
         value_type = table.schema.field(name).type.item_type

@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from study.records.derivation import attempt_tables, run_table
 from study.records.schemas import SCHEMA_VERSION, SCHEMAS, STAGE_TABLES, VERSION_KEY, conform
+from study.records.store_to_tables import attempt_tables, run_table
 from study.stages.stage import Stage
 from study.store.attempt import begin_attempt
 from study.store.storage import concurrently
@@ -30,7 +30,7 @@ from study.store.store import Store
 
 _COMPACTED = "compacted.parquet"
 _HELD_KEY = b"holds"
-# What orders the tables that no stage writes.
+# The sort keys of the tables that no stage writes.
 _KEYS = {"runs": ("study", "arm", "seed"), "trials": ("search", "number")}
 STUDY_KEYS = ("name", "preset", "arms", "seeds", "comparisons", "groups", "corpora")
 COMPACTED_TABLES = ("stages", "epochs", "tag_metrics")
@@ -78,25 +78,26 @@ class Records:
         self.write_attempt(stage.identity, attempt.name)
 
     def write_study(self, description: Mapping[str, Any]) -> None:
-        """What a study is, under its "name": its arms in their order, its planned comparisons, its corpora."""
+        """Writes what a study is, under its "name": its arms in order, its planned comparisons, its corpora."""
         self._storage.write(f"studies/{slug(description['name'])}.json", json.dumps(description, indent=1).encode())
 
     def studies(self) -> list[dict[str, Any]]:
         """What was written of every study, by name; ValueError names a file that is damaged."""
-        return [self._study(f"studies/{name}") for name in self._storage.names("studies")]
-
-    def _study(self, path: str) -> dict[str, Any]:
-        try:
-            found = json.loads(self._storage.read(path))
-            missing = [name for name in STUDY_KEYS if name not in found]
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{self._storage.name_of(path)} is damaged: {error}") from None
-        if missing:
-            raise ValueError(f"{self._storage.name_of(path)} is damaged: it lacks {', '.join(missing)}")
+        found = []
+        for name in self._storage.names("studies"):
+            path = f"studies/{name}"
+            try:
+                study = json.loads(self._storage.read(path))
+                missing = [key for key in STUDY_KEYS if key not in study]
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"{self._storage.name_of(path)} is damaged: {error}") from None
+            if missing:
+                raise ValueError(f"{self._storage.name_of(path)} is damaged: it lacks {', '.join(missing)}")
+            found.append(study)
         return found
 
     def write_search(self, description: Mapping[str, Any], trials: Iterable[Mapping[str, Any]]) -> None:
-        """What a search is, under its "name", and its trials so far: into the store, and as rows."""
+        """Writes what a search is, under its "name", and its trials so far: into the store, and as rows."""
         name = slug(description["name"])
         content = {**description, "trials": list(trials)}
         self._storage.write(f"trials/{name}.json", json.dumps(content, indent=1).encode())
@@ -116,7 +117,7 @@ class Records:
         return [json.loads(self._storage.read(f"trials/{name}")) for name in self._storage.names("trials")]
 
     def write_runs(self, runs: Iterable[Run]) -> None:
-        """Writes the plans of runs into the store, and their rows as they stand."""
+        """Writes the plans of runs into the store, and their rows as they are now."""
         concurrently(self._write_run, runs)
 
     def _write_run(self, run: Run) -> None:
@@ -129,15 +130,14 @@ class Records:
 
     def rebuild(self) -> None:
         """Writes the missing rows of all attempts that ended, and the rows of every run and trial again."""
-        ended = [entry for entries in concurrently(self._attempts, self.store.identities()) for entry in entries]
+        identities = self.store.identities()
+        attempts = concurrently(self.store.attempts, identities)
+        ended = [(i, attempt) for i, names in zip(identities, attempts, strict=True) for attempt in names]
         present = [set(self._parts(table)) | self._held(table) for table in STAGE_TABLES]
         missing = [entry for entry in ended if not all(_part(*entry) in names for names in present)]
         concurrently(lambda entry: self.write_attempt(*entry), missing)
         concurrently(self._refresh_run, self._storage.names("runs"))
         concurrently(self._refresh_trials, self._storage.names("trials"))
-
-    def _attempts(self, identity: str) -> list[tuple[str, str]]:
-        return [(identity, attempt) for attempt in self.store.attempts(identity)]
 
     def read(self, table: str, *, stages: Iterable[str] | None = None, every_attempt: bool = False) -> pa.Table:
         """A table's rows, sorted by stage and attempt (runs by study, arm and seed).
@@ -156,23 +156,24 @@ class Records:
         if every_attempt:
             return rows
         ended = rows if table == "stages" else self.read("stages", stages=wanted, every_attempt=True)
-        counting = pc.SetLookupOptions(value_set=_counting(ended))
+        done = ended.filter(pc.field("state") == "done")
+        # One attempt counts per stage. The rows are sorted, so that of several the newest one stays.
+        newest = dict(zip(done["stage"].to_pylist(), _attempt_keys(done).to_pylist(), strict=True))
+        counting = pc.SetLookupOptions(value_set=pa.array(list(newest.values()), pa.string()))
         return rows.filter(pc.call_function("is_in", [_attempt_keys(rows)], counting))
 
     def compact(self) -> None:
-        """Merges the many small files of some tables; track scores are large already, and runs are rewritten."""
+        """Merges the many small files of some tables. Track scores are large already, and runs are rewritten anyway."""
         for table in COMPACTED_TABLES:
             parts = self._parts(table)
-            if parts:
-                self._compact(table, parts)
-
-    def _compact(self, table: str, parts: list[str]) -> None:
-        rows, held = self._load(table, None, parts)
-        metadata = {**rows.schema.metadata, _HELD_KEY: json.dumps(sorted(held))}
-        rows = rows.sort_by(_ascending("stage", "attempt")).replace_schema_metadata(metadata)
-        self._storage.write(_path(table, _COMPACTED), _encode(rows))
-        for name in parts:
-            self._storage.delete(_path(table, name))
+            if not parts:
+                continue
+            rows, held = self._load(table, None, parts)
+            metadata = {**rows.schema.metadata, _HELD_KEY: json.dumps(sorted(held))}
+            rows = rows.sort_by(_ascending("stage", "attempt")).replace_schema_metadata(metadata)
+            self._storage.write(_path(table, _COMPACTED), _encode(rows))
+            for name in parts:
+                self._storage.delete(_path(table, name))
 
     def _parts(self, table: str) -> list[str]:
         return [name for name in self._storage.names(f"records/{table}") if name != _COMPACTED]
@@ -186,9 +187,9 @@ class Records:
             return set()
 
     def _load(self, table: str, stages: set[str] | None, parts: list[str]) -> tuple[pa.Table, set[str]]:
-        """The rows of the compacted file and of parts, and the names of all parts that they stem from.
+        """The rows of the compacted file and of the parts, and the names of all parts that these rows come from.
 
-        The compacted file is read last: a part that has vanished since it was listed is in there.
+        The compacted file is read last: it holds any part that has vanished since it was listed.
         """
         found = concurrently(lambda name: (name, self._file(table, name, stages)), parts)
         compacted, held = self._file(table, _COMPACTED, stages) or (SCHEMAS[table].empty_table(), set())
@@ -230,13 +231,6 @@ def _check_version(metadata: Mapping[bytes, bytes], name: str) -> None:
     version = int(metadata[VERSION_KEY])
     if version > SCHEMA_VERSION:
         raise ValueError(f"{name}: schema version {version} is newer than {SCHEMA_VERSION}, the newest known here")
-
-
-def _counting(ended: pa.Table) -> pa.Array:
-    """The keys of the attempts that count, one per stage, from sorted rows of "stages"."""
-    done = ended.filter(pc.field("state") == "done")
-    newest = dict(zip(done["stage"].to_pylist(), _attempt_keys(done).to_pylist(), strict=True))
-    return pa.array(list(newest.values()), pa.string())
 
 
 def _attempt_keys(rows: pa.Table) -> pa.ChunkedArray:

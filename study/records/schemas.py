@@ -65,7 +65,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         pa.field("roc_auc", pa.float64()),
         pa.field("pr_auc", pa.float64()),
     ),
-    # One row per trial of a search; none of them is a run, so that no effect is ever computed from them.
+    # One row per trial of a search. None of them is a run, so no effect is ever computed from them.
     "trials": _schema(
         pa.field("search", pa.string(), nullable=False),
         pa.field("number", pa.int32(), nullable=False),
@@ -90,7 +90,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         _METRICS,
     ),
 }
-# Units of what the map columns hold, by the beginning of a key; everything else is a number without one.
+# Units of the map columns' values, by the beginning of the key. All others are numbers without a unit.
 _KEY_UNITS = {
     "si_sdr": "dB",
     "sdr": "dB",
@@ -105,7 +105,7 @@ _KEY_UNITS = {
 
 
 def unit_of(table: str, column: str) -> str:
-    """What a column of a table, or a key of its maps as a column, is measured in; "" for what has no unit."""
+    """The unit of a table's column, or of a key of its maps; "" if it has none."""
     schema = SCHEMAS[table]
     if column in schema.names:
         metadata = schema.field(column).metadata or {}
@@ -126,12 +126,12 @@ def conform(table: pa.Table, schema: pa.Schema, name: str, *, may_lack: bool = F
     if unknown or missing:
         raise ValueError(f"{name}: missing columns {sorted(missing)}, unknown columns {sorted(unknown)}")
     try:
-        return pa.Table.from_arrays([_column(table, field) for field in schema], schema=schema)
+        columns = [
+            table[field.name].cast(field.type)
+            if field.name in table.column_names
+            else pa.nulls(table.num_rows, field.type)
+            for field in schema
+        ]
+        return pa.Table.from_arrays(columns, schema=schema)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"{name}: {error}") from error
-
-
-def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray | pa.Array:
-    if field.name not in table.column_names:
-        return pa.nulls(table.num_rows, field.type)
-    return table[field.name].cast(field.type)

@@ -22,8 +22,11 @@ _log = logging.getLogger("study.stage")
 _NO_METRICS = ("epoch", "step", "phase")
 
 
-class EpochEvents:
-    """The events of one attempt; a context. On an object store, which cannot append, the file is sent now and then."""
+class TensorBoardLog:
+    """Writes the epochs of one attempt; a context manager.
+
+    An object store cannot append, so there the whole file is written again every `SEND_EVERY_S` seconds.
+    """
 
     def __init__(self, storage: Storage, stage: Stage, attempt: str) -> None:
         self._storage, self._path, self._attempt = storage, f"{FOLDER}/{stage.slug}", attempt
@@ -32,7 +35,7 @@ class EpochEvents:
         self._open = ExitStack()
         self._writer: Any = None
 
-    def __enter__(self) -> "EpochEvents":
+    def __enter__(self) -> "TensorBoardLog":
         self._try(self._start)
         return self
 
@@ -45,7 +48,7 @@ class EpochEvents:
             self._try(self._end)
 
     def _try(self, write: Callable[[], None]) -> None:
-        """After the first failure there are no more events."""
+        """Runs `write`. After the first failure nothing more is written."""
         try:
             write()
         except OSError as error:
@@ -53,8 +56,8 @@ class EpochEvents:
             self._writer = None
 
     def _start(self) -> None:
-        # Imported where it is used: processes that train nothing need not have it. Not its SummaryWriter: that writes
-        # in a thread, and waiting for a thread that has failed never ends.
+        # Imported here: processes that train nothing need not load it. Its SummaryWriter is not used: it writes in a
+        # thread, and waiting for a thread that has failed never ends.
         from tensorboardX.event_file_writer import EventsWriter
 
         self._folder = self._own or Path(self._open.enter_context(tempfile.TemporaryDirectory()))

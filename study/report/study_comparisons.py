@@ -5,7 +5,7 @@ from functools import cached_property
 
 from study.report.blocks import Cell, Table, columns, difference_cell, interval_cell, label, p_cell
 from study.report.facts import Facts, quoted, text
-from study.statistics.comparisons import Compared, Comparison, compare
+from study.statistics.comparisons import Comparison, ComparisonResult, compare
 from study.statistics.measurements import Measurements
 from study.statistics.power import ALPHA
 
@@ -21,16 +21,16 @@ class StudyComparisons:
         self.plan = [Comparison(*names) for names in dict.fromkeys(facts.comparisons)]
 
     @cached_property
-    def planned(self) -> list[Compared]:
+    def planned(self) -> list[ComparisonResult]:
         return compare(self._measured, self.plan)
 
-    def post_hoc(self, comparisons: Iterable[Comparison]) -> list[Compared]:
+    def post_hoc(self, comparisons: Iterable[Comparison]) -> list[ComparisonResult]:
         """Comparisons that were not planned; planned ones are left out."""
         others = [one for one in dict.fromkeys(comparisons) if one not in self.plan]
         measured = self._measured_of({one.metric for one in others})
         return compare(measured, [], post_hoc=others)
 
-    def any_of(self, comparison: Comparison) -> Compared:
+    def any_of(self, comparison: Comparison) -> ComparisonResult:
         """A comparison with its star if it was planned, else post hoc."""
         found = [one for one in self.planned if one.comparison == comparison]
         return found[0] if found else self.post_hoc([comparison])[0]
@@ -55,7 +55,7 @@ class StudyComparisons:
         return {stage: "stage that has not begun" for run in self._facts.runs for stage in run["stages"]} | known
 
 
-def pairs_sql(facts: Facts, compared: Sequence[Compared]) -> list[str]:
+def pairs_sql(facts: Facts, compared: Sequence[ComparisonResult]) -> list[str]:
     """The questions for the seeds and mean differences of comparisons, one for each metric."""
     by_metric: dict[str, list[Comparison]] = {}
     for one in compared:
@@ -87,7 +87,9 @@ def _pairs_sql(facts: Facts, metric: str, values: str, comparisons: Sequence[Com
     )
 
 
-def comparison_table(facts: Facts, key: str, caption: str, compared: Sequence[Compared], note: str = "") -> Table:
+def comparison_table(
+    facts: Facts, key: str, caption: str, compared: Sequence[ComparisonResult], note: str = ""
+) -> Table:
     """Comparisons as rows: difference and seeds from SQL, then the paired t test."""
     questions = pairs_sql(facts, compared)
     found = {(row["arm"], row["against"], row["metric"]): row for sql in questions for row in facts.ask(sql).rows}
@@ -108,7 +110,7 @@ def comparison_table(facts: Facts, key: str, caption: str, compared: Sequence[Co
     return Table(key=key, caption=caption, columns=head, rows=rows, sql=questions, note=note)
 
 
-def _cells(one: Compared, row: dict | None, digits: int, planned: bool) -> list[Cell]:
+def _cells(one: ComparisonResult, row: dict | None, digits: int, planned: bool) -> list[Cell]:
     difference = row["difference"] if row else one.difference
     above = sum(value > 0 for value in one.differences) if row is None else row["seeds_above"]
     seeds = len(one.seeds) if row is None else row["seeds"]
@@ -122,7 +124,7 @@ def _cells(one: Compared, row: dict | None, digits: int, planned: bool) -> list[
     ]
 
 
-def remark(one: Compared) -> str:
+def remark(one: ComparisonResult) -> str:
     """In plain words: why there is no star, and what the answer is conditional on."""
     reasons = [reason for reason in one.reasons if not reason.startswith("post hoc")]
     if not reasons and one.planned and not one.star and one.p is not None:

@@ -17,7 +17,7 @@ from study.search.budget import Budget
 from study.search.method import Method
 from study.search.space import Space
 from study.stages.progress import Progress
-from study.stages.stage import Rule, Stage
+from study.stages.stage import Stage, StoppingRule
 from study.store.store import Store
 
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
@@ -95,7 +95,7 @@ class ArmSearch:
             new.append(self.test)
         return new
 
-    def rule_of(self, identity: str) -> Rule | None:
+    def rule_of(self, identity: str) -> StoppingRule | None:
         return self.ask_tell.rule_of(identity)
 
     def tested(self, store: Store) -> dict[str, float]:

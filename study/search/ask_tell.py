@@ -13,14 +13,14 @@ import optuna
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from study.cluster.halving import HalvingRule, validated
+from study.cluster.successive_halving import HalvingRule, validated
 from study.design.hyperparameters import Hyperparameters
 from study.search.budget import FEWEST_FOR_TERMINATOR, TERMINATOR_EVERY, Budget, should_terminate
 from study.search.method import DURATION, Method, sampler_of, trained_s
 from study.search.space import Space
 from study.stages.identity import difference
 from study.stages.progress import LOST, Progress
-from study.stages.stage import Rule, Stage
+from study.stages.stage import Stage, StoppingRule
 from study.store.store import Store
 
 SETTINGS_KEY = "search"
@@ -68,7 +68,7 @@ class AskTell:
         # By the number of a trial: stages that this command asked for, and stages of trials that have ended.
         self.stages: dict[int, Stage] = {}
         self._known_stages: dict[int, Stage] = {}
-        self._rules: dict[str, Rule] = {}
+        self._rules: dict[str, StoppingRule] = {}
         self._allowed: dict[tuple[int, int], bool] = {}
         self._num_judged, self._terminated = 0, False
         self._is_stuck = False
@@ -100,7 +100,7 @@ class AskTell:
             elif not self._tell_next():
                 return new
 
-    def rule_of(self, identity: str) -> Rule | None:
+    def rule_of(self, identity: str) -> StoppingRule | None:
         return self._rules.get(identity)
 
     @property

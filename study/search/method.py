@@ -10,7 +10,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, BruteForceSampler, CmaEsSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 
-from study.cluster.halving import Halving
+from study.cluster.successive_halving import Halving
 
 SamplerName = Literal["tpe", "random", "cmaes", "exhaustive"]
 DURATION = "duration_s"

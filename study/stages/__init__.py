@@ -1,1 +1,1 @@
-"""Stages: what is computed, the identity it is known by, the graph of what needs what, and how far each one is."""
+"""Stages: what a stage computes, its identity, the graph of stages and parents, and the progress of each one."""

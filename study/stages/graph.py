@@ -6,7 +6,7 @@ from study.stages.stage import Stage
 
 
 class StageGraph:
-    """Stages and all their ancestors, each identity once (the first label met stays). It may grow."""
+    """Stages and all their ancestors. Each identity is there once, with the first label it came with. It may grow."""
 
     def __init__(self, stages: Iterable[Stage] = ()) -> None:
         self._stages: dict[str, Stage] = {}

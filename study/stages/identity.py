@@ -29,39 +29,16 @@ def canonical(value: Any, *, with_legacy: bool = False, path: str = "") -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _canonical_dataclass(value, with_legacy, path)
     if isinstance(value, Mapping):
-        return {
-            _key(key, path): canonical(item, with_legacy=with_legacy, path=f"{path}.{key}")
-            for key, item in value.items()
-        }
+        for key in value:
+            if type(key) is not str or key == CLASS_KEY:
+                keys = f"a mapping's keys are strings other than {CLASS_KEY!r}"
+                raise ValueError(f"{path or 'value'}: {keys}, got {key!r}")
+        return {key: canonical(item, with_legacy=with_legacy, path=f"{path}.{key}") for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [canonical(item, with_legacy=with_legacy, path=f"{path}[{i}]") for i, item in enumerate(value)]
-    return _canonical_scalar(value, path)
-
-
-def _canonical_dataclass(value: Any, with_legacy: bool, path: str) -> dict[str, Any]:
-    form: dict[str, Any] = {CLASS_KEY: type(value).__name__}
-    for field in dataclasses.fields(value):
-        place = f"{path}.{field.name}" if path else field.name
-        item = canonical(getattr(value, field.name), with_legacy=with_legacy, path=place)
-        if with_legacy or not _is_legacy(field, item, place):
-            form[field.name] = item
-    return form
-
-
-def _is_legacy(field: dataclasses.Field, item: Any, path: str) -> bool:
-    return LEGACY_KEY in field.metadata and to_json(canonical(field.metadata[LEGACY_KEY], path=path)) == to_json(item)
-
-
-def _key(key: Any, path: str) -> str:
-    if type(key) is not str or key == CLASS_KEY:
-        raise ValueError(f"{path or 'value'}: a mapping's keys are strings other than {CLASS_KEY!r}, got {key!r}")
-    return key
-
-
-def _canonical_scalar(value: Any, path: str) -> Any:
     if value is None or type(value) in (bool, int, str):
         return value
-    if type(value) is float and math.isfinite(value):
+    if isinstance(value, float) and type(value) is float and math.isfinite(value):
         return int(value) if value.is_integer() else value
     raise ValueError(
         f"{path or 'value'}: {value!r} ({type(value).__name__}) has no canonical form; allowed are None, bool, int,"
@@ -69,16 +46,29 @@ def _canonical_scalar(value: Any, path: str) -> Any:
     )
 
 
-def restored(form: Any, classes: Mapping[str, type]) -> Any:
+def _canonical_dataclass(value: Any, with_legacy: bool, path: str) -> dict[str, Any]:
+    form: dict[str, Any] = {CLASS_KEY: type(value).__name__}
+    for field in dataclasses.fields(value):
+        place = f"{path}.{field.name}" if path else field.name
+        item = canonical(getattr(value, field.name), with_legacy=with_legacy, path=place)
+        if not with_legacy and LEGACY_KEY in field.metadata:
+            legacy = canonical(field.metadata[LEGACY_KEY], path=place)
+            if to_json(legacy) == to_json(item):
+                continue
+        form[field.name] = item
+    return form
+
+
+def from_canonical(form: Any, classes: Mapping[str, type]) -> Any:
     """The value that a canonical form was made from, with tuples for its lists.
 
     `classes`: dataclasses by their name. ValueError for another class, or fields that a class does not have.
     """
     if isinstance(form, list):
-        return tuple(restored(item, classes) for item in form)
+        return tuple(from_canonical(item, classes) for item in form)
     if not isinstance(form, dict):
         return form
-    items = {key: restored(item, classes) for key, item in form.items() if key != CLASS_KEY}
+    items = {key: from_canonical(item, classes) for key, item in form.items() if key != CLASS_KEY}
     name = form.get(CLASS_KEY)
     if name is None:
         return items

@@ -1,4 +1,4 @@
-"""Progress: the state of every stage as the scheduler sees it, and listeners that hear of each change."""
+"""Progress: the state of every stage as the scheduler sees it. Listeners are called at each change."""
 
 import time
 from collections import Counter
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from study.stages.graph import StageGraph
 from study.stages.stage import Stage
 
-# How the error of a stage begins whose processes were lost; nothing of its own went wrong.
+# How a stage's error begins if its processes were lost. The stage itself made no error.
 LOST = "its processes were lost"
 State = Literal["waiting", "running", "done", "failed", "skipped", "pruned"]
 
@@ -47,14 +47,14 @@ class Progress:
                 self.stages[stage.identity] = StageProgress(stage, "done" if cached else "waiting", cached)
 
     def start(self, identity: str) -> None:
-        """The stage runs; listeners hear of it once."""
+        """Marks the stage as running. Listeners are called once."""
         entry = self.stages[identity]
         if entry.state != "running":
             entry.state, entry.started_at = "running", time.monotonic()
-            self._tell(entry)
+            self._notify(entry)
 
     def report(self, identity: str, latest: dict[str, Any]) -> None:
-        """The stage's last numbers, from "step", "num_steps", "metric" and "value", and as "epochs" what has ended."""
+        """Keeps the last "step", "num_steps", "metric" and "value", and appends the "epochs" that have ended."""
         self.start(identity)
         entry = self.stages[identity]
         entry.latest.update({name: value for name, value in latest.items() if name != "epochs"})
@@ -63,9 +63,9 @@ class Progress:
     def end(self, identity: str, state: State, error: str = "") -> None:
         entry = self.stages[identity]
         entry.state, entry.error, entry.ended_at = state, error, time.monotonic()
-        self._tell(entry)
+        self._notify(entry)
 
-    def _tell(self, entry: StageProgress) -> None:
+    def _notify(self, entry: StageProgress) -> None:
         for listener in self.listeners:
             listener(entry)
 
@@ -81,7 +81,10 @@ class Progress:
         return time.monotonic() - self.started_at
 
     def seconds_left(self) -> float | None:
-        """Seconds until the end, from the mean duration of each kind so far, if as many stages keep running as now."""
+        """Seconds until the end, from the mean duration of each kind so far.
+
+        It assumes that as many stages keep running as now. None while no stage runs, or none has ended.
+        """
         ended = [e for e in self.of_state("done") if not e.cached and e.started_at and e.ended_at]
         running = self.of_state("running")
         if not ended or not running:

@@ -1,4 +1,4 @@
-"""A stage: one training that ends in one result, known by what it computes.
+"""A stage: one training that ends in one result. What it computes gives it its identity.
 
 A stage's identity covers its kind and version, its configuration, its corpus' content and its parents. What does not
 change the result (label, device, paths, number of workers) is not part of it.
@@ -104,11 +104,11 @@ class Stage:
 
 
 class Pruned(Exception):  # noqa: N818 - no error: what has been trained so far is as it should be
-    """A stage is stopped early because its epochs promise little."""
+    """Stops a stage early because its epochs promise little."""
 
 
 # Takes the rows of the epochs so far; says whether to stop the stage after the last of them.
-Rule = Callable[[Sequence[Mapping[str, Any]]], bool]
+StoppingRule = Callable[[Sequence[Mapping[str, Any]]], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,7 @@ class StageRun:
         read_parent: (role, file name) -> the file of that parent's result.
         read_input: SHA-256 -> a file that the study was given.
         save_state: keeps a loop state from which the stage can go on.
-        report: passes progress on: "step", "num_steps", "metric", "value"; as "epoch" the row of the epoch that has
+        report: reports progress: "step", "num_steps", "metric", "value"; as "epoch" the row of the epoch that has
             just ended, as in `StageResult.epochs`; as "history" all rows since the stage's first start. Raises Pruned
             if the stage is not worth continuing.
     """

@@ -1,1 +1,1 @@
-"""Statistics: what seeds and test tracks can show. NumPy and SciPy alone."""
+"""Statistics: what seeds and test tracks can show. It needs NumPy and SciPy only."""

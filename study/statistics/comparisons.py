@@ -13,12 +13,12 @@ from study.statistics.measurements import Measurements
 from study.statistics.over_seeds import (
     Contrast,
     Interval,
-    do_vary,
     effect_size,
     fewest_pairs_for,
     holm,
     paired_t,
     sign_flip_p,
+    vary_beyond_rounding,
 )
 from study.statistics.power import num_pairs_needed, smallest_detectable_effect
 
@@ -43,17 +43,17 @@ class Comparison:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class ComparisonResult:
     """The result of a comparison: the arm minus the other one, over the seeds that both have.
 
     Attributes:
-        planned: otherwise post hoc.
+        planned: whether it was planned; otherwise it is post hoc.
         differences: by seed, in the order of `seeds`.
         contrast: difference, interval and p of the paired t test; where it is None, `reasons` say why.
         p_holm: adjusted over all planned comparisons; None if it cannot have a star.
         star: whether it is significant.
         reasons: in plain words, why it cannot have a star; empty if it can.
-        note: what both arms share at all seeds; the answer holds for that one checkpoint.
+        note: which stages both arms share at all seeds; the result holds for these checkpoints only.
     """
 
     comparison: Comparison
@@ -87,7 +87,7 @@ class Compared:
 
     @property
     def effect_size(self) -> float | None:
-        """Hedges' corrected, in standard deviations of the differences; None below three seeds."""
+        """With Hedges' correction, in standard deviations of the differences; None below three seeds."""
         return effect_size(self._array) if self.contrast and len(self.seeds) > 2 else None
 
     def smallest_detectable(self, *, power: float = 0.8, alpha: float = 0.05) -> float | None:
@@ -108,8 +108,8 @@ class Compared:
 
 def compare(
     measured: Measurements, planned: Sequence[Comparison], *, post_hoc: Sequence[Comparison] = (), alpha: float = 0.05
-) -> list[Compared]:
-    """The planned comparisons, then those post hoc. Each interval has the confidence 1 - `alpha` by itself.
+) -> list[ComparisonResult]:
+    """The results of the planned comparisons, then of the post hoc ones. Each interval has confidence 1 - `alpha`.
 
     Holm's family is all planned comparisons, of every metric. A comparison that cannot have a star counts as p = 1, so
     a star does not disappear when other arms are completed.
@@ -117,7 +117,14 @@ def compare(
     Raises:
         ValueError: a comparison given twice, or of an arm or metric that is not there.
     """
-    _check(measured, [*planned, *post_hoc])
+    for comparison, times in Counter([*planned, *post_hoc]).items():
+        if times > 1:
+            raise ValueError(f"the comparison of {comparison} is given {times} times")
+        for arm in (comparison.arm, comparison.against):
+            if arm not in measured.stages:
+                raise ValueError(f"there is no arm {arm!r}; there are: {', '.join(measured.stages)}")
+        if comparison.metric not in measured.values:
+            raise ValueError(f"there is no metric {comparison.metric!r}; there are: {', '.join(measured.values)}")
     rows = [_compared(measured, comparison, alpha, planned=True) for comparison in planned]
     adjusted = holm(np.array([1.0 if row.p is None or row.reasons else row.p for row in rows]))
     starred = [
@@ -127,37 +134,26 @@ def compare(
     return starred + [_compared(measured, comparison, alpha, planned=False) for comparison in post_hoc]
 
 
-def _check(measured: Measurements, comparisons: Sequence[Comparison]) -> None:
-    for comparison, times in Counter(comparisons).items():
-        if times > 1:
-            raise ValueError(f"the comparison of {comparison} is given {times} times")
-        for arm in (comparison.arm, comparison.against):
-            if arm not in measured.stages:
-                raise ValueError(f"there is no arm {arm!r}; there are: {', '.join(measured.stages)}")
-        if comparison.metric not in measured.values:
-            raise ValueError(f"there is no metric {comparison.metric!r}; there are: {', '.join(measured.values)}")
-
-
-def _compared(measured: Measurements, comparison: Comparison, alpha: float, *, planned: bool) -> Compared:
+def _compared(measured: Measurements, comparison: Comparison, alpha: float, *, planned: bool) -> ComparisonResult:
     names = (comparison.arm, comparison.against)
     arm, against = (measured.finite(comparison.metric, name) for name in names)
     seeds = sorted(arm.keys() & against.keys())
     differences = np.array([arm[seed] - against[seed] for seed in seeds])
-    testable = len(seeds) > 1 and do_vary(differences)
+    testable = len(seeds) > 1 and vary_beyond_rounding(differences)
     reasons = [
         *([] if planned else ["post hoc: not among the planned comparisons"]),
-        *measured.incomplete(comparison.metric, *names),
+        *measured.missing_runs(comparison.metric, *names),
         *([] if testable else [_untestable(len(seeds))]),
-        *measured.conditional(*names, seeds),
+        *measured.not_replicated(*names, seeds),
     ]
-    return Compared(
+    return ComparisonResult(
         comparison=comparison,
         planned=planned,
         seeds=tuple(seeds),
         differences=tuple(differences.tolist()),
         contrast=paired_t(differences, confidence=1 - alpha) if testable else None,
         reasons=tuple(reasons),
-        note=measured.note(*names, seeds),
+        note=measured.shared_checkpoint_note(*names, seeds),
     )
 
 

@@ -32,8 +32,8 @@ class Factorial:
     values: Float[np.ndarray, "*level seed"]
 
     @classmethod
-    def of(cls, factors: Sequence[str], cells: Mapping[tuple[str, ...], Mapping[int, float]]) -> "Factorial":
-        """Made from the values by seed of each combination of levels, in the order of the factors.
+    def from_cells(cls, factors: Sequence[str], cells: Mapping[tuple[str, ...], Mapping[int, float]]) -> "Factorial":
+        """The design from its cells: for each combination of levels, in the order of the factors, the values by seed.
 
         Raises:
             ValueError: no cell, or, naming it, a combination that is missing, a seed at which one lacks a finite value,
@@ -66,19 +66,16 @@ class Factorial:
     def _contrast(self, changes: Sequence[Change], confidence: float) -> Contrast:
         values = self.values
         for change in changes:
-            axis = list(self.levels).index(self._known(change).factor)
-            own, other = (self.levels[change.factor].index(level) for level in (change.level, change.against))
+            if change.factor not in self.levels:
+                raise ValueError(f"there is no factor {change.factor!r}; there are: {', '.join(self.levels)}")
+            levels = self.levels[change.factor]
+            if not {change.level, change.against} <= set(levels) or change.level == change.against:
+                raise ValueError(f"{change} is no change between two of the levels {', '.join(levels)}")
+            axis = list(self.levels).index(change.factor)
+            own, other = levels.index(change.level), levels.index(change.against)
             # The axis stays, with length 1, so that the others keep their places.
             values = np.take(values, [own], axis) - np.take(values, [other], axis)
         return paired_t(values.reshape(-1, len(self.seeds)).mean(axis=0), confidence=confidence)
-
-    def _known(self, change: Change) -> Change:
-        if change.factor not in self.levels:
-            raise ValueError(f"there is no factor {change.factor!r}; there are: {', '.join(self.levels)}")
-        levels = self.levels[change.factor]
-        if not {change.level, change.against} <= set(levels) or change.level == change.against:
-            raise ValueError(f"{change} is no change between two of the levels {', '.join(levels)}")
-        return change
 
 
 def _cell(

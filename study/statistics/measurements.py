@@ -1,4 +1,4 @@
-"""Measurements: the values of a study's runs and the stages behind them, which show what its seeds replicate."""
+"""Measurements: the values of a study's runs, and the stages of each run. The stages show what the seeds replicate."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,22 +42,23 @@ class Measurements:
         by_seed = self.values[metric].get(arm, {})
         return {seed: value for seed, value in by_seed.items() if np.isfinite(value)}
 
-    def incomplete(self, metric: str, *arms: str) -> list[str]:
+    def missing_runs(self, metric: str, *arms: str) -> list[str]:
         """In plain words: which arms lack values at seeds that any of them was planned with."""
         planned = sorted({seed for arm in arms for seed in self.stages[arm]})
         lacking = {arm: [seed for seed in planned if seed not in self.finite(metric, arm)] for arm in arms}
         return [f"incomplete: {arm} is missing or failed at {_named(seeds)}" for arm, seeds in lacking.items() if seeds]
 
-    def conditional(self, arm: str, against: str, seeds: Sequence[int]) -> list[str]:
-        """In plain words: stages in which the arms differ, but which several seeds share and so do not replicate."""
+    def not_replicated(self, arm: str, against: str, seeds: Sequence[int]) -> list[str]:
+        """In plain words: stages in which the arms differ but which several seeds share. These are not replicated."""
         reasons = []
         for own, other in ((arm, against), (against, arm)):
             for stage, users in self._shared(own, seeds).items():
                 if any(stage not in self.stages[other][seed] for seed in users):
-                    reasons.append(f"{own} has one {self.kinds[stage]} for {_which(users, seeds)}")
+                    which = "all seeds" if len(users) == len(seeds) else _named(users)
+                    reasons.append(f"{own} has one {self.kinds[stage]} for {which}")
         return list(dict.fromkeys(f"conditional on that one checkpoint: {reason}" for reason in reasons))
 
-    def note(self, arm: str, against: str, seeds: Sequence[int]) -> str:
+    def shared_checkpoint_note(self, arm: str, against: str, seeds: Sequence[int]) -> str:
         """In plain words: which stages both arms share at all seeds; empty if none."""
         both = self._shared(arm, seeds).items() & self._shared(against, seeds).items()
         kinds = sorted({self.kinds[stage] for stage, users in both if len(users) == len(seeds)})
@@ -75,7 +76,3 @@ class Measurements:
 
 def _named(seeds: Sequence[int]) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-
-
-def _which(users: Sequence[int], seeds: Sequence[int]) -> str:
-    return "all seeds" if len(users) == len(seeds) else _named(users)

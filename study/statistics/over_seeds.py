@@ -1,6 +1,6 @@
 """Statistics over seeds: pure functions on arrays.
 
-A run is repeated with another seed on the same tracks. What other tracks would change is in over_tracks.py.
+A run is repeated with other seeds on the same tracks. How results vary with other tracks is in over_tracks.py.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from scipy import special, stats
 
 Varies = Literal["seeds", "tracks"]
-# Up to so many pairs the sign-flip test goes through all signs (32,768 sums).
+# With up to this many pairs the sign-flip test tries all signs (32,768 sums).
 MOST_ENUMERATED_PAIRS = 16
 # Differences that spread less than this, relative to the largest, differ by rounding only.
 ROUNDING = 1e-9
@@ -96,7 +96,7 @@ def paired_difference(arm: Mapping[int, float], reference: Mapping[int, float]) 
     return PairedDifference(float(differences.mean()), int((differences > 0).sum()), len(seeds))
 
 
-def do_vary(differences: Float[np.ndarray, " seed"]) -> bool:
+def vary_beyond_rounding(differences: Float[np.ndarray, " seed"]) -> bool:
     """Whether differences vary by more than rounding; if not, there is no t test."""
     return bool(np.ptp(differences) > ROUNDING * np.abs(differences).max())
 
@@ -105,10 +105,10 @@ def paired_t(differences: Float[np.ndarray, " seed"], *, confidence: float = 0.9
     """Mean of paired differences, its t interval, and the paired t test.
 
     Raises:
-        ValueError: fewer than two, one that is not finite, or all equal, which would pass for certainty.
+        ValueError: fewer than two differences, one that is not finite, or all equal, which would look like certainty.
     """
     _check_finite(differences, at_least=2)
-    if not do_vary(differences):
+    if not vary_beyond_rounding(differences):
         raise ValueError(
             f"all {len(differences)} differences are {differences[0]:g}; without spread there is no t test"
         )
@@ -154,7 +154,7 @@ def effect_size(differences: Float[np.ndarray, " seed"]) -> float:
         ValueError: fewer than three pairs (the correction of two is zero), or differences that do not vary.
     """
     _check_finite(differences, at_least=3)
-    if not do_vary(differences):
+    if not vary_beyond_rounding(differences):
         raise ValueError(
             f"all {len(differences)} differences are {differences[0]:g}; the effect has no size in their sd"
         )
@@ -170,23 +170,18 @@ def sign_flip_p(differences: Float[np.ndarray, " seed"], *, num_resamples: int =
     of them, so that p is never zero. ValueError for no difference, or one that is not finite.
     """
     _check_finite(differences, at_least=1)
-    exact = len(differences) <= MOST_ENUMERATED_PAIRS
-    signs = _all_signs(len(differences)) if exact else _random_signs(len(differences), num_resamples, seed)
+    num_pairs = len(differences)
+    exact = num_pairs <= MOST_ENUMERATED_PAIRS
+    if exact:
+        # Every choice of signs once. The last pair stays positive, since flipping all signs changes nothing.
+        flipped = (np.arange(2 ** (num_pairs - 1))[:, None] >> np.arange(num_pairs)) & 1
+    else:
+        flipped = np.random.default_rng(seed).integers(0, 2, size=(num_resamples, num_pairs), dtype=np.int8)
+    signs = 1.0 - 2.0 * flipped
     observed = abs(differences.sum())
     # The order of addition must not make equal sums differ.
     extreme = np.abs(signs @ differences) >= observed - ROUNDING * np.abs(differences).sum()
     return float(extreme.mean() if exact else (extreme.sum() + 1) / (num_resamples + 1))
-
-
-def _all_signs(num_pairs: int) -> Float[np.ndarray, "resample seed"]:
-    """Every choice of signs once; the last pair stays positive, since flipping all signs changes nothing."""
-    choices = np.arange(2 ** (num_pairs - 1))[:, None] >> np.arange(num_pairs)
-    return 1.0 - 2.0 * (choices & 1)
-
-
-def _random_signs(num_pairs: int, num_resamples: int, seed: int) -> Float[np.ndarray, "resample seed"]:
-    drawn = np.random.default_rng(seed).integers(0, 2, size=(num_resamples, num_pairs), dtype=np.int8)
-    return 1.0 - 2.0 * drawn
 
 
 def smallest_sign_flip_p(num_pairs: int) -> float:

@@ -20,8 +20,8 @@ class TrackROCAUC:
     """The ROC-AUC of each tag, or a difference of two, and every track's influence on its sampling error.
 
     Attributes:
-        influence: sums to 0 over the tracks of a tag; its sum of squares is DeLong's variance, and the sum of products
-            of two columns, of any arms on the same tracks, their covariance.
+        influence: a tag's column sums to 0 over the tracks, and its sum of squares is DeLong's variance. The sum of
+            products of two columns is their covariance, also for two arms on the same tracks.
     """
 
     value: Float[np.ndarray, " tag"]
@@ -41,7 +41,7 @@ class TrackROCAUC:
         return np.sqrt((self.influence**2).sum(axis=0))
 
     def of_tag(self, column: int, *, confidence: float = 0.95) -> Contrast:
-        """One tag's ROC-AUC or difference. The p-value is that of zero and means something for differences only."""
+        """One tag's ROC-AUC or difference. The p-value tests for zero, so it has a meaning for differences only."""
         return self._contrast(self.value[[column]], self.influence[:, [column]], confidence)
 
     def macro(self, *, confidence: float = 0.95) -> Contrast:
@@ -52,10 +52,10 @@ class TrackROCAUC:
         self, value: Float[np.ndarray, " tag"], influence: Float[np.ndarray, "track tag"], confidence: float
     ) -> Contrast:
         estimate, error = float(value.mean()), float(np.sqrt((influence.mean(axis=1) ** 2).sum()))
-        return over_tracks(estimate, error, num_tracks=len(influence), confidence=confidence)
+        return contrast_over_tracks(estimate, error, num_tracks=len(influence), confidence=confidence)
 
 
-def over_tracks(estimate: float, standard_error: float, *, num_tracks: int, confidence: float) -> Contrast:
+def contrast_over_tracks(estimate: float, standard_error: float, *, num_tracks: int, confidence: float) -> Contrast:
     """A normal interval over tracks, and the p-value of zero (1 for an exact zero)."""
     interval = Interval.around(
         estimate, standard_error, df=np.inf, confidence=confidence, varies="tracks", num=num_tracks

@@ -11,7 +11,7 @@ from scipy import optimize, stats
 
 # The level of every test that a star needs.
 ALPHA = 0.05
-# More seeds than anyone will train: beyond, the answer is that there are too many.
+# More seeds than anyone will train. If even more are needed, the answer is None.
 MOST_SEEDS = 100_000
 
 
@@ -32,13 +32,13 @@ def smallest_detectable_effect(num_pairs: int, sd: float, *, power: float = 0.8,
         alpha: divide it by the number of comparisons for one that survives Holm's first step.
 
     Raises:
-        ValueError: fewer than two pairs, or a power or alpha not in (0, 1) or not above each other.
+        ValueError: fewer than two pairs, an alpha that is not in (0, 1), or a power that is not in (alpha, 1).
     """
-    return sd * _in_sds(num_pairs, power, alpha)
+    return sd * _smallest_effect_in_sds(num_pairs, power, alpha)
 
 
 @cache
-def _in_sds(num_pairs: int, power: float, alpha: float) -> float:
+def _smallest_effect_in_sds(num_pairs: int, power: float, alpha: float) -> float:
     _check(num_pairs, alpha, power)
     most = 1.0
     while power_of(most, num_pairs, alpha=alpha) < power:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 
 from study.statistics.over_seeds import Contrast
-from study.statistics.over_tracks import over_tracks
+from study.statistics.over_tracks import contrast_over_tracks
 
 Counts = Int[np.ndarray, "track resample"]
 Metric = Callable[[Counts], Float[np.ndarray, " resample"]]
@@ -42,7 +42,9 @@ def bootstrap(
     chunks = [min(CHUNK, num_resamples - done) for done in range(0, num_resamples, CHUNK)]
     measured = np.concatenate([metric(resampled(num_tracks, chunk, generator)) for chunk in chunks])
     estimate = metric(np.ones((num_tracks, 1), dtype=np.int32))[0]
-    return over_tracks(float(estimate), float(measured.std(ddof=1)), num_tracks=num_tracks, confidence=confidence)
+    return contrast_over_tracks(
+        float(estimate), float(measured.std(ddof=1)), num_tracks=num_tracks, confidence=confidence
+    )
 
 
 def pr_auc(

@@ -1,1 +1,1 @@
-"""The store: what is done and kept, in a folder or a bucket."""
+"""The store: the results of stages and all that is kept, in a folder or a bucket."""

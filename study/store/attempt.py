@@ -47,7 +47,7 @@ def begin_attempt(store: Store, stage: Stage, facts: Mapping[str, Any] | None = 
 
 
 class Attempt:
-    """Made by `begin_attempt`. `name` ("003-1f9c2a7e") is unique; `number` counts the tries at the stage from 1."""
+    """Made by `begin_attempt`. `name` ("003-1f9c2a7e") is unique; `number` counts the attempts at the stage from 1."""
 
     def __init__(self, store: Store, identity: str, name: str) -> None:
         self.store = store
@@ -68,7 +68,7 @@ class Attempt:
         try:
             self.store.storage.write(self.path_of(f"state-{self._num_states:09d}"), pack_state(state))
         except FileNotFoundError:
-            # Another attempt has finished the stage and tidied up; there is nothing left to save for.
+            # Another attempt has finished the stage and removed its loop states. Nothing needs saving any more.
             if self.store.done(self.identity) is None:
                 raise
         self._num_states += 1
@@ -81,27 +81,28 @@ class Attempt:
         ValueError if a file's name is not a plain name or is taken.
         """
         files = {**result.files, **{table_file(name): _parquet(table) for name, table in result.tables.items()}}
-        self._check_names([*result.files, *map(table_file, result.tables)])
+        names = [*result.files, *map(table_file, result.tables)]
+        for name in names:
+            plain = name and "/" not in name and not name.startswith((".", "state-"))
+            if not plain or name in _RESERVED or names.count(name) > 1:
+                raise ValueError(f"StageResult.files: {name!r} is no plain file name, reserved, or given twice")
         files[RESULT] = self._outcome("completed", result=result, files=files)
         self._has_result = True
         for name, data in files.items():
             self.store.storage.write(self.path_of(name), data)
         marker = json.dumps({"attempt": self.name, "files": _checksums(files)}, indent=1).encode()
         first = self.store.storage.create(f"{stage_folder(self.identity)}/done.json", marker)
-        self._tidy_up()
-        return first
-
-    def _tidy_up(self) -> None:
         try:
             self.store.remove_states(self.identity)
         except OSError as error:  # the stage is done all the same
             _log.warning("loop states of %s remain: %s", self.identity, error)
+        return first
 
     def fail(self, error: BaseException | str) -> None:
         """Records that the attempt failed, and why; its loop states stay for the next attempt.
 
-        An error after the stage was marked done changes nothing. Neither does an error of another worker after the
-        first worker has written a result. Of several errors the first one counts.
+        Nothing changes if this attempt has already marked the stage done, or if another worker fails after the first
+        worker has written a result. Of several errors the first one counts.
         """
         done = self.store.done(self.identity)
         if done is not None and done.attempt == self.name:
@@ -140,13 +141,6 @@ class Attempt:
             "files": _checksums(files or {}),
         }
         return json.dumps(content, indent=1).encode()
-
-    @staticmethod
-    def _check_names(names: list[str]) -> None:
-        for name in names:
-            plain = name and "/" not in name and not name.startswith((".", "state-"))
-            if not plain or name in _RESERVED or names.count(name) > 1:
-                raise ValueError(f"StageResult.files: {name!r} is no plain file name, reserved, or given twice")
 
 
 def _checksums(files: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:

@@ -2,8 +2,8 @@
 
 A local file is written beside its place, flushed to the disk and then renamed (or linked, where it must not replace
 another one). An object store (s3://, gs://, abfs://, through pyarrow.fs) shows an object only when its upload is
-complete. pyarrow cannot upload on the condition that no object exists, so there `create` looks first and then writes:
-two writers within the same moment may both hear that they were first, and the later one's content stays.
+complete. pyarrow cannot make an upload depend on whether the object exists. So `create` looks first and then writes
+there: of two writers at the same moment, both may get the answer that they were first. The later content stays.
 """
 
 import os
@@ -45,7 +45,7 @@ class Storage:
         return "?".join([f"{place.rstrip('/')}/{path}", *options])
 
     def local_path(self, path: str) -> Path | None:
-        """Where a path is on this machine's file system; None for what is not there."""
+        """The path on this machine's file system; None in an object store."""
         return None
 
     def _path(self, path: str) -> str:
@@ -88,12 +88,12 @@ class Storage:
                 self._filesystem.delete_file(self._path(path))
 
     def delete_folder(self, path: str) -> None:
-        """Removes a folder with all that is in it, if it is there and as far as possible."""
+        """Removes a folder and its content, as far as possible. A folder that is not there is no error."""
         with suppress(OSError):
             self._filesystem.delete_dir(self._path(path))
 
     def delete_unfinished(self, folder: str, prefix: str) -> None:
-        """Removes the unfinished files that killed writers left in a folder, of names with this prefix.
+        """Removes the unfinished files, of names with this prefix, that killed writers left in a folder.
 
         Object stores keep no such files. A writer that is still alive gets a FileNotFoundError.
         """
@@ -165,7 +165,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 def open_storage(location: str | Path, filesystem: fs.FileSystem | None = None) -> Storage:
-    """The storage at a local path or a URI that pyarrow knows; with `filesystem`, at a path of that one."""
+    """The storage at a local path or a URI that pyarrow knows; or at a path of `filesystem`, if it is given."""
     if filesystem is not None:
         return Storage(str(location), filesystem, str(location))
     if "://" not in str(location):
@@ -179,6 +179,6 @@ def open_storage(location: str | Path, filesystem: fs.FileSystem | None = None) 
 
 
 def concurrently(function: Callable[[Item], Value], items: Iterable[Item]) -> list[Value]:
-    """[function(item) for item in items] with overlapping requests, which object stores need."""
+    """[function(item) for item in items], several at once: each request to an object store takes long."""
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
         return list(pool.map(function, items))

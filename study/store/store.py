@@ -1,4 +1,4 @@
-"""The store: every stage's results and loop states; its done-markers are the truth about what remains to be done.
+"""The store: every stage's results and loop states. Only its done-markers say which stages are done.
 
     store.json                                    format version
     inputs/<sha256>                               a file that stages start from, such as weights trained elsewhere
@@ -7,8 +7,8 @@
     stages/<identity>/done.json                   written last and only if absent: the attempt that counts, checksums
 
 Attempts never share a folder (the token is random), so the files of two attempts never mix. On an object store two
-attempts that end within the same moment may both mark the stage done (see storage.py). The later marker then stays, and
-either result is whole.
+attempts that end at the same moment may both mark the stage done (see storage.py). The later marker then stays. Both
+results are complete.
 """
 
 import hashlib
@@ -78,21 +78,17 @@ class Store:
         # A path is made absolute: another process may work in another folder.
         self.location = self.storage.name if isinstance(self.storage, LocalStorage) else str(location)
         self._arguments = (self.location, filesystem)
-        self._check_format()
+        if self.storage.exists("store.json"):
+            version, name = self._read_json("store.json")["format_version"], self.storage.name_of("store.json")
+            if version > FORMAT_VERSION:
+                known = f"{FORMAT_VERSION}, the newest known here"
+                raise ValueError(f"{name}: format version {version} is newer than {known}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Store, self._arguments
 
     def __repr__(self) -> str:
         return f"Store({self.storage.name!r})"
-
-    def _check_format(self) -> None:
-        if not self.storage.exists("store.json"):
-            return
-        version = self._read_json("store.json")["format_version"]
-        if version > FORMAT_VERSION:
-            name = self.storage.name_of("store.json")
-            raise ValueError(f"{name}: format version {version} is newer than {FORMAT_VERSION}, the newest known here")
 
     def _read_json(self, path: str) -> Any:
         try:
@@ -191,13 +187,13 @@ class Store:
         return self.read_checked(f"{attempt_folder(identity, done.attempt)}/{name}", done.files[name].sha256)
 
     def add_input(self, data: bytes) -> str:
-        """Keeps a file for every stage that asks for its SHA-256, which is returned."""
+        """Stores a file. Returns its SHA-256, by which stages read it."""
         sha256 = hashlib.sha256(data).hexdigest()
         self.storage.create(f"inputs/{sha256}", data)
         return sha256
 
     def read_input(self, sha256: str) -> bytes:
-        """A file that was added; FileNotFoundError if it was not, ValueError if it is damaged."""
+        """A file from `add_input`; FileNotFoundError if there is none, ValueError if it is damaged."""
         return self.read_checked(f"inputs/{sha256}", sha256)
 
     def read_checked(self, path: str, sha256: str) -> bytes:

@@ -16,7 +16,7 @@ from time import perf_counter
 import numpy as np
 from jaxtyping import Bool, Float
 
-from study.statistics.comparisons import Compared, Comparison, compare
+from study.statistics.comparisons import Comparison, ComparisonResult, compare
 from study.statistics.measurements import Measurements
 from study.statistics.over_seeds import holm
 
@@ -89,7 +89,7 @@ def judged(values: Float[np.ndarray, "study arm seed"], effect: float, *, replic
     made_of = stages(replicated=replicated)
     kinds = {stage: stage.split()[0] for runs in made_of.values() for run in runs.values() for stage in run}
     truth = np.array([effect if comparison.arm in PLANTED else 0.0 for comparison in PLANNED])
-    found: list[list[Compared]] = []
+    found: list[list[ComparisonResult]] = []
     for study in values:
         by_arm = {arm: dict(enumerate(by_seed.tolist())) for arm, by_seed in zip(ARMS, study, strict=True)}
         found.append(compare(Measurements(values={"roc_auc": by_arm}, stages=made_of, kinds=kinds), PLANNED))

@@ -22,7 +22,7 @@ import torch
 
 from experiments.presets import DEMO
 from study.cluster.execution import Execution
-from study.cluster.halving import Halving
+from study.cluster.successive_halving import Halving
 from study.corpora.corpora import Corpora, open_corpora
 from study.design.hyperparameters import Hyperparameters, last_training, tuned_stage, with_last_training
 from study.design.recipe import Recipe

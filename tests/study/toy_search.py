@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from study.cluster.halving import Halving
+from study.cluster.successive_halving import Halving
 from study.design.hyperparameters import Hyperparameters
 from study.search.ask_tell import AskTell
 from study.search.budget import Budget

@@ -9,7 +9,7 @@ from study.report.blocks import Figure, Section, Table, columns, label, number, 
 from study.report.facts import Facts
 from study.report.scores import score
 from study.report.study_comparisons import Comparison, StudyComparisons, comparison_table, pairs_sql, title_of
-from study.statistics.comparisons import Compared
+from study.statistics.comparisons import ComparisonResult
 from study.statistics.power import ALPHA
 
 SAYS = (
@@ -87,7 +87,7 @@ def _planned(facts: Facts, comparing: StudyComparisons, task: str, arms: list[st
     return [table, *forests(facts, f"forest-{task}", compared), _power(facts, comparing, task, compared)]
 
 
-def _power(facts: Facts, comparing: StudyComparisons, task: str, compared: Sequence[Compared]) -> Table:
+def _power(facts: Facts, comparing: StudyComparisons, task: str, compared: Sequence[ComparisonResult]) -> Table:
     """What the seeds could have shown, and what the effects would need."""
     alpha = ALPHA / len(comparing.planned)
     rows = [
@@ -127,7 +127,7 @@ def _post_hoc(facts: Facts, comparing: StudyComparisons, task: str, arms: list[s
     return [comparison_table(facts, f"post-hoc-{task}", caption, compared)]
 
 
-def forests(facts: Facts, key: str, compared: Sequence[Compared]) -> list[Figure]:
+def forests(facts: Facts, key: str, compared: Sequence[ComparisonResult]) -> list[Figure]:
     """One forest plot for each metric."""
     metrics = list(dict.fromkeys(one.comparison.metric for one in compared if one.differences))
     return [
@@ -136,7 +136,7 @@ def forests(facts: Facts, key: str, compared: Sequence[Compared]) -> list[Figure
     ]
 
 
-def _forest(facts: Facts, key: str, metric: str, compared: Sequence[Compared]) -> Figure:
+def _forest(facts: Facts, key: str, metric: str, compared: Sequence[ComparisonResult]) -> Figure:
     shown = [one for one in compared if one.differences][:MOST_ROWS]
     title = title_of(facts, metric)
 
@@ -167,16 +167,16 @@ def _forest(facts: Facts, key: str, metric: str, compared: Sequence[Compared]) -
     )
 
 
-def _lines(compared: Sequence[Compared]) -> list[str | Compared]:
+def _lines(compared: Sequence[ComparisonResult]) -> list[str | ComparisonResult]:
     """The comparisons below a heading for what they are against."""
-    lines: list[str | Compared] = []
+    lines: list[str | ComparisonResult] = []
     for against in dict.fromkeys(one.comparison.against for one in compared):
         lines.append(f"against {against}")
         lines += [one for one in compared if one.comparison.against == against]
     return lines
 
 
-def _forest_row(axes, row: int, one: Compared) -> None:
+def _forest_row(axes, row: int, one: ComparisonResult) -> None:
     colour = drawing.SERIES[0]
     if one.interval is not None:
         drawing.clipped_interval(axes, row, one.interval.low, one.interval.high, color=drawing.INK, linewidth=1.1)

@@ -5,7 +5,7 @@ from study.report.facts import Facts
 from study.report.sections.stages import compute_of, planned_stages
 from study.report.sections.table_one import same_but_source
 from study.report.study_comparisons import StudyComparisons, pairs_sql, title_of
-from study.statistics.comparisons import Compared, Comparison
+from study.statistics.comparisons import Comparison, ComparisonResult
 
 TITLE = "At a glance"
 SAYS = (
@@ -53,7 +53,7 @@ def _table(facts: Facts, comparing: StudyComparisons, task: str, backend: str, a
     )
 
 
-def _cell(one: Compared, digits: int) -> Cell:
+def _cell(one: ComparisonResult, digits: int) -> Cell:
     if one.difference is None:
         return Cell(text="–", faint=True)
     above = sum(value > 0 for value in one.differences)

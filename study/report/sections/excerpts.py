@@ -18,7 +18,7 @@ from study.report.facts import Facts, listed, text
 
 if TYPE_CHECKING:
     from components.corpora.corpus import Corpus
-    from study.kinds.activations import Listener
+    from study.kinds.trained_tagger import TrainedTagger
 
 KEY, TITLE = "excerpts", "Inside songs"
 SAYS = (
@@ -121,7 +121,7 @@ def _heard(facts: Facts, pair: Pair, rows: Sequence[dict[str, Any]]) -> list[Exc
     if not rows:
         raise ValueError("there are no scores of songs")
     from components.corpora.corpus import Corpus
-    from study.kinds.activations import Listener
+    from study.kinds.trained_tagger import TrainedTagger
 
     described = facts.corpora.get("tagging")
     if described is None:
@@ -134,11 +134,11 @@ def _heard(facts: Facts, pair: Pair, rows: Sequence[dict[str, Any]]) -> list[Exc
     identities = [pair.bare_stage, pair.arm_stage]
     asked = facts.ask(f"SELECT stage, config FROM stages WHERE state = 'done' AND stage IN ({listed(identities)})")
     configs = {row["stage"]: row["config"] for row in asked.rows}
-    listeners = [Listener(facts.store, identity, configs[identity]) for identity in identities]
+    listeners = [TrainedTagger(facts.store, identity, configs[identity]) for identity in identities]
     return [_excerpt(corpus, listeners, row) for row in rows]
 
 
-def _excerpt(corpus: "Corpus", listeners: "Sequence[Listener]", row: dict[str, Any]) -> Excerpt:
+def _excerpt(corpus: "Corpus", listeners: "Sequence[TrainedTagger]", row: dict[str, Any]) -> Excerpt:
     track, tag = int(np.flatnonzero(corpus.tracks["id"] == row["track"])[0]), corpus.classes.index(row["class"])
     length, segment = int(corpus.tracks["length"][track]), max(one.num_samples for one in listeners)
     starts = np.unique(np.linspace(0, length - segment, MOST_POSITIONS).astype(np.int64))

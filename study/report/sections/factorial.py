@@ -153,7 +153,7 @@ def _table(facts: Facts, crossing: Crossing, metric: str, contrasts: Sequence[tu
 def _contrasts(crossing: Crossing, values: Values) -> tuple[list[tuple[str, Contrast]], str]:
     """Main effects and interactions by name; none, and why, where a seed is missing or nothing spreads."""
     try:
-        factorial = Factorial.of(crossing.factors, {cell: values[arm] for cell, arm in crossing.arms.items()})
+        factorial = Factorial.from_cells(crossing.factors, {cell: values[arm] for cell, arm in crossing.arms.items()})
         return _named_contrasts(crossing, factorial), ""
     except ValueError as error:
         return [], f" No effects are tested: {error}."

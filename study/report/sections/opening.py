@@ -7,7 +7,7 @@ from study.report.arm_names import in_words
 from study.report.blocks import signed
 from study.report.facts import Facts
 from study.report.study_comparisons import StudyComparisons, title_of
-from study.statistics.comparisons import Compared
+from study.statistics.comparisons import ComparisonResult
 from study.statistics.power import ALPHA
 
 
@@ -44,7 +44,7 @@ def answer(facts: Facts, comparing: StudyComparisons) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
-def _shown(facts: Facts, planned: Sequence[Compared]) -> list[str]:
+def _shown(facts: Facts, planned: Sequence[ComparisonResult]) -> list[str]:
     if not planned:
         return ["No comparison was planned, so nothing here is tested. The tables describe what was measured."]
     stars = [one for one in planned if one.star]
@@ -64,7 +64,7 @@ def _shown(facts: Facts, planned: Sequence[Compared]) -> list[str]:
     return told
 
 
-def _told(facts: Facts, one: Compared) -> str:
+def _told(facts: Facts, one: ComparisonResult) -> str:
     assert one.interval is not None and one.difference is not None
     arm, against, metric = one.comparison.arm, one.comparison.against, one.comparison.metric
     low, high = (signed(value, facts.digits) for value in (one.interval.low, one.interval.high))
@@ -77,7 +77,7 @@ def _told(facts: Facts, one: Compared) -> str:
     )
 
 
-def _not_shown(facts: Facts, testable: Sequence[Compared], planned: int) -> str:
+def _not_shown(facts: Facts, testable: Sequence[ComparisonResult], planned: int) -> str:
     seeds = min(len(one.seeds) for one in testable)
     effects = [one.smallest_detectable(alpha=ALPHA / planned) for one in testable]
     smallest = median([effect for effect in effects if effect is not None])

@@ -7,8 +7,8 @@ import numpy as np
 
 from study.report.facts import Facts
 from study.report.sections.table_one import same_but_source
-from study.report.sections.tag_tracks import over_tracks
-from study.statistics.over_seeds import Interval, do_vary, paired_t
+from study.report.sections.tag_tracks import contrast_over_tracks
+from study.statistics.over_seeds import Interval, paired_t, vary_beyond_rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def differential(facts: Facts, backend: str, tags: Sequence[tuple[str, str]]) ->
         names=names,
         differences=differences,
         seeds={arm: {tag: _over_seeds(found) for tag, found in by.items()} for arm, by in differences.items()},
-        tracks=over_tracks(facts, bare, list(names)),
+        tracks=contrast_over_tracks(facts, bare, list(names)),
     )
 
 
@@ -82,4 +82,4 @@ def _paired(arm: Mapping[int, float], other: Mapping[int, float]) -> list[float]
 
 def _over_seeds(differences: list[float]) -> Interval | None:
     array = np.array(differences)
-    return paired_t(array).interval if len(array) > 1 and do_vary(array) else None
+    return paired_t(array).interval if len(array) > 1 and vary_beyond_rounding(array) else None

@@ -10,7 +10,7 @@ from study.statistics.over_seeds import Interval
 from study.statistics.over_tracks import TrackROCAUC, roc_auc_over_tracks
 
 
-def over_tracks(facts: Facts, bare: str, arms: Sequence[str]) -> dict[str, dict[str, Interval]]:
+def contrast_over_tracks(facts: Facts, bare: str, arms: Sequence[str]) -> dict[str, dict[str, Interval]]:
     """Arm -> tag -> the interval of its difference to the bare backend; tags with too few songs are left out.
 
     Scores are read arm by arm: those of a large study do not fit into memory at once.

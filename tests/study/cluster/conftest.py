@@ -48,8 +48,8 @@ def run(scratch: str, tmp_path: Path) -> Run:
             store=store,
             execution=place,
             progress=progress,
-            limit=partial(connection.limit, place),
-            present=connection.present,
+            limit=partial(connection.resource_limit, place),
+            present=connection.present_resources,
         )
         if watch is not None:
             watch(searcher, progress)

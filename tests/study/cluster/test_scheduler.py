@@ -177,7 +177,7 @@ def test_stages_are_added_while_it_runs(run, tmp_path):
 def test_what_can_never_fit_is_refused_with_the_numbers(scratch):
     def check(**execution):
         place = Execution(storage="unused", **execution)
-        connection.check_fits([toy("any")], place, connection.limit(place))
+        connection.check_fits([toy("any")], place, connection.resource_limit(place))
 
     two = Resources(num_workers=2)
     check(default_resources=two)
@@ -200,7 +200,7 @@ def test_whoever_waits_for_machines_says_so(scratch, tmp_path):
         store=Store(tmp_path),
         execution=execution,
         progress=progress,
-        limit=lambda: connection.limit(execution),
+        limit=lambda: connection.resource_limit(execution),
         present=lambda: present,
     )
     assert pickle.loads(searcher.suggest("trial-1")["stages"]) == [toy("one")]

@@ -116,7 +116,7 @@ def test_a_part_that_was_torn_is_decoded_again(songs, tmp_path, monkeypatch):
     """Killed between the samples and the outcome that says they are complete."""
     parts = tmp_path / "corpus.parts"
     parts.mkdir()
-    preparation._claim(parts, songs)
+    preparation._check_owner(parts, songs)
     preparation._part(parts, songs.tracks[0]).samples.write_bytes(b"half")
     prepared = prepare(songs, tmp_path / "corpus", spread=one_by_one, max_rejects=0.5)
     assert "song 0" in prepared.corpus.tracks["id"]
@@ -205,6 +205,6 @@ def test_what_is_there_is_never_overwritten(songs, tmp_path):
 
 def test_parts_of_another_data_set_are_refused(songs, tmp_path):
     (tmp_path / "corpus.parts").mkdir()
-    preparation._claim(tmp_path / "corpus.parts", replace(songs, recipe={"split": "another"}))
+    preparation._check_owner(tmp_path / "corpus.parts", replace(songs, recipe={"split": "another"}))
     with pytest.raises(ValueError, match=r"corpus\.parts holds parts of another data set"):
         prepare(songs, tmp_path / "corpus", spread=one_by_one)

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from components.corpora.corpus import Corpus
 from components.networks.adapters import finest
 from components.training.checkpoint import state_from_bytes, weights_from_bytes
 from study.design.trial import bare_trial, probe_trial
@@ -16,7 +17,7 @@ from study.kinds.finetuning import FINETUNING
 from study.kinds.probe import PROBE
 from study.kinds.separation import SEPARATION
 from study.kinds.weights import WEIGHTS
-from study.records.derivation import check_result
+from study.records.store_to_tables import check_result
 from study.stages.stage import Stage, StageResult
 from tests.study.toy_study import REFERENCE, TAGS, Bench, genre_recipe, open_all, recipe, write_corpora, write_tracks
 
@@ -63,34 +64,35 @@ def stages(folders) -> dict[str, Stage]:
     return {**final, "genre": genre, **separators}
 
 
-# Raise the kind's version when these change: results of the old code must not pass for results of the new.
+# In float64, where processors differ by less than 1e-6 after four epochs (in float32 by several per cent). Raise the
+# kind's version when these change: results of the old code must not pass for results of the new.
 PINNED = {
     ("finetuning", 2): {
-        "two-stage": [0.7129021, 0.7115555, 0.911477, 0.7089503],
-        "three-stage": [0.7383479, 0.8646989, 0.7268682, 0.7416798],
-        "finetuned": [0.8050505, 0.7054916, 0.7953739, 0.8215807],
-        "random": [0.9214984, 0.7054522, 0.8475296, 0.7111259],
-        "multiple": [0.8267713, 0.7106266, 0.6489598, 0.686827],
-        "slow": [0.8390987, 0.7009053, 0.7618385, 0.7244546],
-        "zero": [0.7785983, 0.7132227, 0.7425764, 0.7478916],
-        "concatenation": [0.8224797, 0.7031835, 0.7554238, 0.7012085],
-        "mixture alone": [0.8765702, 0.7087814, 0.7477899, 0.7154419],
-        "estimates alone": [0.8476228, 0.724504, 0.6881287, 0.6740949],
-        "transformer": [1.103406, 0.7311378, 0.7455457, 0.7043446],
+        "two-stage": [0.85023364, 0.70032495, 0.63429843, 0.66224328],
+        "three-stage": [0.66068894, 0.72262904, 0.92204027, 0.75557194],
+        "finetuned": [0.85226234, 0.70223344, 0.8267542, 0.95897008],
+        "random": [0.79340539, 0.73297405, 0.66431895, 0.67795426],
+        "multiple": [0.78742265, 0.7013093, 0.75956383, 0.71699376],
+        "slow": [0.72294551, 0.7062959, 0.75768423, 0.71674981],
+        "zero": [0.85411723, 0.7065214, 0.90883078, 0.71007275],
+        "concatenation": [0.84663699, 0.70293313, 0.69521467, 0.72845055],
+        "mixture alone": [0.79720786, 0.72102499, 0.76138978, 0.70304916],
+        "estimates alone": [0.83607147, 0.7025399, 0.63885589, 0.72900615],
+        "transformer": [0.82820912, 0.74486738, 0.76354663, 0.71908366],
     },
     ("classification", 2): {
-        "bare": [0.850859, 0.7112742, 0.7663291, 0.6936461],
-        "bare transformer": [0.772604, 0.7434077, 0.8092899, 0.7207056],
-        "genre": [1.595944, 1.097909, 1.003185, 1.1622],
+        "bare": [0.7924671, 0.71776049, 0.73400048, 0.7568222],
+        "bare transformer": [0.80792623, 0.70386699, 0.71279515, 0.69635618],
+        "genre": [1.4303244, 1.1488113, 1.3080534, 1.1243922],
     },
     ("probe", 1): {
-        "probe of the mixture": [0.5833333, 0.5833333, 0.5833333, 0.5833333, 0.5833333, 0.5833333, 0.5833333],
-        "probe of estimates": [0.6041667, 0.625, 0.625, 0.625, 0.6041667, 0.6041667, 0.6041667],
-        "probe of maps": [0.8333333, 0.8333333, 0.8333333, 0.8333333, 0.8333333, 0.8541667, 0.875],
+        "probe of the mixture": [0.58333333, 0.58333333, 0.58333333, 0.58333333, 0.58333333, 0.58333333, 0.58333333],
+        "probe of estimates": [0.70833333, 0.70833333, 0.70833333, 0.66666667, 0.66666667, 0.66666667, 0.66666667],
+        "probe of maps": [0.6875, 0.6875, 0.6875, 0.66666667, 0.64583333, 0.64583333, 0.60416667],
     },
     ("separation", 1): {
-        "two-stage separator": [0.3572086, 0.2815006, 0.4560225, 0.2396976],
-        "multiple separator": [0.313972, 0.1424945, 0.3393501, 0.1456203],
+        "two-stage separator": [0.38027888, 0.22810333, 0.4871216, 0.22028778],
+        "multiple separator": [0.36374537, 0.14501588, 0.4213107, 0.1521914],
     },
 }
 
@@ -101,12 +103,23 @@ def losses(result: StageResult) -> list[float]:
     return [epoch[name] for epoch in result.epochs for name in names]
 
 
+@pytest.fixture
+def float64_bench(folders):
+    """A bench whose networks and segments are in float64."""
+    gather = Corpus.gather
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Corpus, "gather", lambda *args, **options: gather(*args, **options).double())
+        torch.set_default_dtype(torch.float64)
+        yield Bench(folders)
+        torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize(("kind", "version"), PINNED)
-def test_pinned_losses(kind, version, bench, stages):
+def test_pinned_losses(kind, version, float64_bench, stages):
     assert version == {known.name: known.version for known in KINDS}[kind]
-    for name, expected in PINNED[kind, version].items():
-        assert stages[name].kind.name == kind
-        assert losses(bench.result(stages[name])) == pytest.approx(expected, rel=1e-4), name
+    found = {name: losses(float64_bench.result(stages[name])) for name in PINNED[kind, version]}
+    assert {stages[name].kind.name for name in found} == {kind}
+    assert found == {name: pytest.approx(expected, rel=1e-5) for name, expected in PINNED[kind, version].items()}
 
 
 def test_every_kind_is_pinned():

@@ -15,7 +15,7 @@ from components.training.checkpoint import weights_from_bytes
 from study.design.trial import probe_trial
 from study.design.trial_to_stages import final_stage
 from study.kinds.weights import WEIGHTS
-from study.records.derivation import check_result
+from study.records.store_to_tables import check_result
 from study.stages.stage import Stage, StageResult
 from tests.study.toy_study import REFERENCE, TAGS, Bench, genre_recipe, open_all, recipe, write_corpora
 

@@ -14,9 +14,9 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-from study.records.derivation import check_result
 from study.records.records import Records, Run
 from study.records.schemas import SCHEMA_VERSION, SCHEMAS, STAGE_TABLES
+from study.records.store_to_tables import check_result
 from study.stages.stage import StageResult
 from study.store.attempt import begin_attempt
 from study.store.store import Store

@@ -7,7 +7,7 @@ from pathlib import Path
 from pyarrow import fs
 from tensorboardX.proto import event_pb2
 
-from study.records.tensorboard import EpochEvents
+from study.records.tensorboard import TensorBoardLog
 from study.store.storage import open_storage
 from tests.study.toy_stages import toy_stage
 
@@ -39,7 +39,7 @@ EXPECTED = [
 
 def test_every_finite_number_of_every_epoch_stands_at_its_step(tmp_path):
     stage = toy_stage()
-    with EpochEvents(open_storage(tmp_path), stage, "001-abc") as events:
+    with TensorBoardLog(open_storage(tmp_path), stage, "001-abc") as events:
         for epoch in EPOCHS:
             events.add(epoch)
     (file,) = (tmp_path / "tensorboard" / stage.slug).iterdir()
@@ -49,7 +49,7 @@ def test_every_finite_number_of_every_epoch_stands_at_its_step(tmp_path):
 
 def test_the_next_attempt_has_a_file_of_its_own(tmp_path):
     for attempt in ("001-abc", "002-def"):
-        with EpochEvents(open_storage(tmp_path), toy_stage(), attempt) as events:
+        with TensorBoardLog(open_storage(tmp_path), toy_stage(), attempt) as events:
             events.add(EPOCHS[0])
     files = sorted((tmp_path / "tensorboard" / toy_stage().slug).iterdir(), key=lambda file: file.name[-7:])
     assert [scalars(file.read_bytes()) for file in files] == [EXPECTED[:2]] * 2
@@ -62,10 +62,10 @@ def test_a_file_that_cannot_be_written_ends_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     (tmp_path / "tensorboard").write_text("here is no room for a folder")
-    with EpochEvents(open_storage(tmp_path), toy_stage(), "001-abc") as events:
+    with TensorBoardLog(open_storage(tmp_path), toy_stage(), "001-abc") as events:
         events.add(EPOCHS[0])
     (tmp_path / "tensorboard").unlink()
-    with EpochEvents(open_storage(tmp_path), toy_stage(), "002-abc") as events:
+    with TensorBoardLog(open_storage(tmp_path), toy_stage(), "002-abc") as events:
         events.add(EPOCHS[0])
         monkeypatch.setattr(EventsWriter, "write_event", full)
         for _ in range(100):  # more than any queue holds
@@ -79,7 +79,7 @@ def test_an_object_store_gets_the_file_sent(tmp_path, monkeypatch):
     filesystem = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
     storage = open_storage("bucket", filesystem)
     filesystem.create_dir(f"bucket/tensorboard/{toy_stage().slug}")
-    with EpochEvents(storage, toy_stage(), "001-abc") as events:
+    with TensorBoardLog(storage, toy_stage(), "001-abc") as events:
         events.add(EPOCHS[0])
         (file,) = Path(tmp_path, "bucket/tensorboard", toy_stage().slug).iterdir()
         events.add(EPOCHS[1])

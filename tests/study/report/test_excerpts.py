@@ -14,13 +14,13 @@ import torch
 from components.corpora.corpus import Corpus
 from study.design.trial import bare_trial
 from study.design.trial_to_stages import final_stage
-from study.kinds.activations import CONFIGS, Listener
+from study.kinds.trained_tagger import CONFIGS, TrainedTagger
 from study.records.query import Query
 from study.records.records import Records, Run
 from study.report.blocks import Audio, Figure, Table
 from study.report.facts import Facts
 from study.report.sections import excerpts
-from study.stages.identity import canonical, restored
+from study.stages.identity import canonical, from_canonical
 from study.store.attempt import begin_attempt
 from study.store.store import Store
 from tests.study.toy_study import REFERENCE, TAGS, Bench, open_all, recipe, write_corpora
@@ -72,7 +72,7 @@ def test_a_configuration_comes_back_from_its_record(folders, backend):
     for trial in (REFERENCE, bare_trial(REFERENCE)):
         stage = final_stage(replace(trial, backend=backend), 0, recipe(), open_all(folders))
         form = json.loads(json.dumps(canonical(stage.config, with_legacy=True)))
-        back = restored(form, CONFIGS)
+        back = from_canonical(form, CONFIGS)
         assert type(back) is type(stage.config) and canonical(back) == canonical(stage.config)
 
 
@@ -85,13 +85,13 @@ def test_a_configuration_comes_back_from_its_record(folders, backend):
 )
 def test_a_configuration_that_this_code_does_not_know_is_named(form, message):
     with pytest.raises(ValueError, match=message):
-        restored(form, CONFIGS)
+        from_canonical(form, CONFIGS)
 
 
 def test_a_network_answers_as_it_did_in_its_test(trained, folders):
     corpus = Corpus.open(folders["tagging"])
     for row in Query(trained).run("SELECT stage, config FROM stages WHERE kind <> 'separation'").to_pylist():
-        listener = Listener(trained, row["stage"], row["config"])
+        listener = TrainedTagger(trained, row["stage"], row["config"])
         sql = f"SELECT * FROM track_scores WHERE stage = '{row['stage']}'"
         recorded = {(one["track"], one["class"]): one["score"] for one in Query(trained).run(sql).to_pylist()}
         tracks, starts = corpus.tiles(corpus.indices("test"), listener.num_samples, 0.5)
@@ -104,7 +104,7 @@ def test_a_network_answers_as_it_did_in_its_test(trained, folders):
 def test_a_stage_without_a_classifier_is_refused(trained):
     (row,) = Query(trained).run("SELECT stage, config FROM stages WHERE kind = 'separation'").to_pylist()
     with pytest.raises(ValueError, match="SeparationStage trains no classifier"):
-        Listener(trained, row["stage"], row["config"])
+        TrainedTagger(trained, row["stage"], row["config"])
 
 
 def test_the_largest_disagreements_are_shown_each_song_and_tag_once(trained):

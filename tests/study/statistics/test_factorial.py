@@ -31,7 +31,7 @@ def test_interaction_is_a_difference_of_differences():
     by_hand = (column(given, "three", "fine") - column(given, "two", "fine")) - (
         column(given, "three", "none") - column(given, "two", "none")
     )
-    design = Factorial.of(FACTORS, given)
+    design = Factorial.from_cells(FACTORS, given)
     found, expected = design.interaction(SCHEME, POINT), paired_t(by_hand)
     assert found.p == pytest.approx(expected.p)
     assert vars(found.interval) == pytest.approx(vars(expected.interval))
@@ -43,7 +43,7 @@ def test_main_effect_is_the_mean_over_the_other_factors_levels():
     by_hand = np.mean(
         [column(given, "three", point) - column(given, "two", point) for point in ("none", "fine", "coarse")], axis=0
     )
-    found, expected = Factorial.of(FACTORS, given).main_effect(SCHEME), paired_t(by_hand)
+    found, expected = Factorial.from_cells(FACTORS, given).main_effect(SCHEME), paired_t(by_hand)
     assert (found.p, found.interval.low) == pytest.approx((expected.p, expected.interval.low))
     assert found.interval.varies == "seeds" and found.interval.num == 4
 
@@ -54,14 +54,14 @@ def test_values_that_add_up_have_no_interaction():
     given = {
         cell: {seed: sum(effect[level] for level in cell) + seed + next(noise) for seed in range(5)} for cell in cells()
     }
-    design = Factorial.of(FACTORS, given)
+    design = Factorial.from_cells(FACTORS, given)
     assert design.interaction(SCHEME, POINT).interval.estimate == pytest.approx(0, abs=3e-3)
     assert design.main_effect(SCHEME).interval.estimate == pytest.approx(2, abs=3e-3)
     assert design.main_effect(POINT).interval.estimate == pytest.approx(5, abs=3e-3)
 
 
 def test_a_swapped_change_flips_the_sign():
-    design = Factorial.of(FACTORS, cells())
+    design = Factorial.from_cells(FACTORS, cells())
     back = Change(factor="scheme", level="two", against="three")
     assert design.main_effect(back).interval.estimate == pytest.approx(-design.main_effect(SCHEME).interval.estimate)
     there, and_back = design.interaction(SCHEME, POINT), design.interaction(back, POINT)
@@ -71,7 +71,7 @@ def test_a_swapped_change_flips_the_sign():
 def test_the_order_of_cells_and_seeds_changes_nothing():
     given = cells()
     turned = {cell: dict(reversed(by_seed.items())) for cell, by_seed in reversed(given.items())}
-    ordered, other = (Factorial.of(FACTORS, of).interaction(SCHEME, POINT) for of in (given, turned))
+    ordered, other = (Factorial.from_cells(FACTORS, of).interaction(SCHEME, POINT) for of in (given, turned))
     assert other.p == pytest.approx(ordered.p)
 
 
@@ -81,9 +81,9 @@ def test_a_third_factor_is_averaged_over():
         for cell, by in cells().items()
         for backend, offset in (("cnn", 0.0), ("ast", 9.0))
     }
-    found = Factorial.of((*FACTORS, "backend"), given).interaction(SCHEME, POINT)
+    found = Factorial.from_cells((*FACTORS, "backend"), given).interaction(SCHEME, POINT)
     assert found.interval.estimate == pytest.approx(
-        Factorial.of(FACTORS, cells()).interaction(SCHEME, POINT).interval.estimate
+        Factorial.from_cells(FACTORS, cells()).interaction(SCHEME, POINT).interval.estimate
     )
 
 
@@ -111,11 +111,11 @@ def without(cell, seed=None):
 )
 def test_an_incomplete_design_is_refused(given, message):
     with pytest.raises(ValueError, match=message):
-        Factorial.of(FACTORS, given)
+        Factorial.from_cells(FACTORS, given)
 
 
 def test_unknown_factors_and_levels_are_refused():
-    design = Factorial.of(FACTORS, cells())
+    design = Factorial.from_cells(FACTORS, cells())
     with pytest.raises(ValueError, match=r"no factor 'backend'; there are: scheme, point"):
         design.main_effect(Change(factor="backend", level="cnn", against="ast"))
     with pytest.raises(ValueError, match=r"no change between two of the levels none, fine, coarse"):
@@ -128,4 +128,4 @@ def test_unknown_factors_and_levels_are_refused():
 
 def test_one_seed_has_no_interval():
     with pytest.raises(ValueError, match="at least 2"):
-        Factorial.of(FACTORS, cells(num_seeds=1)).main_effect(SCHEME)
+        Factorial.from_cells(FACTORS, cells(num_seeds=1)).main_effect(SCHEME)

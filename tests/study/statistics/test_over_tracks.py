@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from study.statistics.over_tracks import over_tracks, roc_auc_over_tracks
+from study.statistics.over_tracks import contrast_over_tracks, roc_auc_over_tracks
 from study.statistics.track_bootstrap import bootstrap
 
 TAGS = ("vocal", "drums", "guitar")
@@ -154,7 +154,7 @@ def test_an_arm_does_not_differ_from_itself(targets, scores):
 
 
 def test_a_difference_without_error_is_no_chance():
-    assert over_tracks(0.5, 0.0, num_tracks=9, confidence=0.95).p == 0
+    assert contrast_over_tracks(0.5, 0.0, num_tracks=9, confidence=0.95).p == 0
 
 
 @pytest.mark.parametrize("num", [0, 1, TRACKS - 1, TRACKS])

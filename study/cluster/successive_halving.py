@@ -1,7 +1,7 @@
-"""Successive halving: Ray Tune's ASHA decides which stages go on, over the trials that went before.
+"""Successive halving: Ray Tune's ASHA decides which stages go on, by the trials that ended before.
 
-Trials that run at the same time do not count: decisions would then depend on which is faster, and no search could be
-repeated.
+Trials that run at the same time do not count. With them, decisions would depend on which trial is faster, and no search
+could be repeated.
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,8 +69,8 @@ class HalvingRule:
             for epoch, value in sorted(values.items()):
                 stopped = False
                 if epoch < self.num_epochs:
-                    told = scheduler.on_trial_result(None, trial, {"epochs": epoch, self.metric: value})
-                    stopped = told == scheduler.STOP
+                    decision = scheduler.on_trial_result(None, trial, {"epochs": epoch, self.metric: value})
+                    stopped = decision == scheduler.STOP
         return stopped and bool(epochs) and int(epochs[-1]["epoch"]) + 1 in own
 
 

@@ -1,4 +1,4 @@
-"""Tag activations over time: a trained network's answers for one segment of a song after another."""
+"""A trained tagger: the network of a stage that is done, and its tag probabilities for a song's segments."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ from components.training.loop import Compute
 from study.kinds.classification import ClassificationStage
 from study.kinds.finetuning import FinetuningStage
 from study.kinds.weights import WEIGHTS
-from study.stages.identity import restored
+from study.stages.identity import from_canonical
 from study.store.store import Store
 
 # The configuration of any backend is in one of these rooms.
@@ -39,7 +39,7 @@ CONFIGS: Mapping[str, type] = {
 BATCH = 16
 
 
-class Listener:
+class TrainedTagger:
     """The network that a stage has trained, from its `config` in the records and its weights in the store.
 
     Raises:
@@ -48,7 +48,7 @@ class Listener:
     """
 
     def __init__(self, store: Store, identity: str, config: str) -> None:
-        stage: Any = restored(json.loads(config), CONFIGS)
+        stage: Any = from_canonical(json.loads(config), CONFIGS)
         if isinstance(stage, FinetuningStage):
             self._network: Classifier | JointNetwork = JointNetwork(stage.joint)
         elif isinstance(stage, ClassificationStage):

@@ -9,7 +9,7 @@ from ray.exceptions import RayError
 from study.cluster import connection
 from study.cluster.connection import ray
 
-AHEAD = 2  # tasks for each CPU that are handed out already
+AHEAD = 2  # tasks per CPU that are handed out at once
 TRIES = 4
 
 
@@ -35,7 +35,7 @@ def map_over_cluster(function: Callable[[Any], Any], items: Iterable[Any]) -> It
     task = ray.remote(num_cpus=1, max_retries=TRIES - 1)(run)
     waiting: list[Any] = []
     for item in items:
-        if len(waiting) >= AHEAD * max(int(connection.present()["CPU"]), 1):
+        if len(waiting) >= AHEAD * max(int(connection.present_resources()["CPU"]), 1):
             ready, waiting = ray.wait(waiting)
             yield _result(ready[0])
         waiting.append(task.remote(item))

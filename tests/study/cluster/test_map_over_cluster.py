@@ -3,7 +3,7 @@
 import pytest
 
 from components.corpora.magnatagatune import magnatagatune
-from study.cluster.mapping import map_over_cluster
+from study.cluster.map_over_cluster import map_over_cluster
 from study.corpora.preparation import prepare
 from tests.components.corpora.downloads import write_magnatagatune
 

@@ -1,4 +1,4 @@
-"""How records follow from the store: pure functions from an attempt or a planned run to rows, the same every time."""
+"""From the store to the records' tables: pure functions turn an attempt or a planned run into rows."""
 
 import io
 import json
@@ -21,7 +21,7 @@ _RESULT_TABLES = ("track_scores", "tag_metrics")
 def check_result(result: StageResult) -> None:
     """Raises ValueError, naming the table, unless a result's epochs and tables fit the records.
 
-    Call it before finishing.
+    Call it before `Attempt.finish`.
     """
     unknown = set(result.tables) - set(_RESULT_TABLES)
     if unknown:
@@ -34,7 +34,7 @@ def check_result(result: StageResult) -> None:
 def attempt_tables(store: Store, identity: str, attempt: str) -> dict[str, pa.Table] | None:
     """The rows of an attempt, by stage table; None while it has not ended (or was killed).
 
-    A completed attempt counts as ended only after some attempt is marked done: it may be about to mark itself.
+    A completed attempt counts as ended only once an attempt is marked done. Until then it may be about to be marked.
     """
     outcome = store.outcome(identity, attempt)
     done = store.done(identity)
@@ -48,7 +48,12 @@ def attempt_tables(store: Store, identity: str, attempt: str) -> dict[str, pa.Ta
         "epochs": _epochs(outcome["epochs"], identity, attempt),
     }
     for name in _RESULT_TABLES:
-        tables[name] = _result_table(store, identity, attempt, name, outcome["files"])
+        file, files = table_file(name), outcome["files"]
+        if file in files:
+            data = store.read_checked(f"{attempt_folder(identity, attempt)}/{file}", files[file]["sha256"])
+            tables[name] = _with_key(pq.read_table(io.BytesIO(data)), name, identity, attempt)
+        else:
+            tables[name] = SCHEMAS[name].empty_table()
     return tables
 
 
@@ -93,14 +98,6 @@ def _epochs(epochs: list[dict[str, Any]], identity: str, attempt: str) -> pa.Tab
 
 def _pairs(mapping: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return sorted(mapping.items())
-
-
-def _result_table(store: Store, identity: str, attempt: str, name: str, files: Mapping[str, Any]) -> pa.Table:
-    file = table_file(name)
-    if file not in files:
-        return SCHEMAS[name].empty_table()
-    data = store.read_checked(f"{attempt_folder(identity, attempt)}/{file}", files[file]["sha256"])
-    return _with_key(pq.read_table(io.BytesIO(data)), name, identity, attempt)
 
 
 def _with_key(table: pa.Table, name: str, identity: str, attempt: str) -> pa.Table:

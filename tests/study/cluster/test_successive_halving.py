@@ -2,7 +2,7 @@
 
 import pytest
 
-from study.cluster.halving import Halving, HalvingRule
+from study.cluster.successive_halving import Halving, HalvingRule
 from study.design.hyperparameters import Hyperparameters
 from tests.study.toy_search import NUM_EPOCHS, rows
 
