@@ -36,12 +36,13 @@ for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
+from ray._private.utils import get_num_cpus  # noqa: E402
 from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put  # noqa: E402
 from ray.train.backend import BackendConfig  # noqa: E402
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback  # noqa: E402
 from ray.util.placement_group import PlacementGroup, remove_placement_group  # noqa: E402
 
-from study.cluster.execution import Execution  # noqa: E402
+from study.cluster.execution import Execution, Resources  # noqa: E402
 from study.stages.stage import Stage  # noqa: E402
 from study.store.storage import open_storage  # noqa: E402
 
@@ -86,10 +87,23 @@ def present_resources() -> dict[str, float]:
 
 def resource_limit(execution: Execution) -> dict[str, float]:
     """CPUs and GPUs for all stages together: what the cluster may grow to if that is given, else what it has."""
-    grown = {"CPU": execution.max_cpus, "GPU": execution.max_gpus}
-    return {
-        name: amount if grown[name] is None else float(grown[name] or 0) for name, amount in present_resources().items()
-    }
+    return _grown(present_resources(), execution)
+
+
+def available_resources(execution: Execution) -> dict[str, float]:
+    """The limit, for plans: a cluster that would be started here is not started for it."""
+    if "RAY_ADDRESS" in os.environ:
+        with connected(execution):
+            return resource_limit(execution)
+    import torch
+
+    here = {"CPU": float(get_num_cpus()), "GPU": float(torch.cuda.device_count())}
+    return _grown(here, execution)
+
+
+def _grown(present: Mapping[str, float], execution: Execution) -> dict[str, float]:
+    given = {"CPU": execution.max_cpus, "GPU": execution.max_gpus}
+    return {name: amount if given[name] is None else float(given[name] or 0) for name, amount in present.items()}
 
 
 def check_fits(stages: Iterable[Stage], execution: Execution, limit: Mapping[str, float]) -> None:
@@ -110,6 +124,18 @@ def check_fits(stages: Iterable[Stage], execution: Execution, limit: Mapping[str
                 f"a worker of a {kind} stage needs {resources.cpus_per_worker} CPU on one machine; the largest has "
                 f"{_largest_machine():g}: give it fewer, or say with --max-cpus what the cluster can grow to"
             )
+
+
+def machines_hold(resources: Resources) -> bool:
+    """Whether the machines that are there now could hold so many workers, if nothing else ran on them."""
+    each = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
+    needed = {name: amount for name, amount in each.items() if amount}
+    places = [
+        min(int(node["Resources"].get(name, 0) / amount) for name, amount in needed.items())
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+    return sum(places) >= resources.num_workers
 
 
 def _largest_machine() -> float:

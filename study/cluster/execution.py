@@ -48,7 +48,7 @@ class Execution:
         checkpoint_every_s: seconds between loop states, 0 for one after every step.
         feature_memory_bytes: how much one worker may keep of frozen networks' features.
         max_cpus, max_gpus: what the cluster can grow to; None for what it has now.
-        stages_per_trial: the most stages that one Tune trial runs one after the other in the same processes.
+        hung_after_s: a worker that shows no sign of life for so long counts as lost.
     """
 
     storage: str
@@ -60,14 +60,28 @@ class Execution:
     feature_memory_bytes: int = 2 * 2**30
     max_cpus: int | None = None
     max_gpus: int | None = None
-    stages_per_trial: int = 1
+    hung_after_s: float = 1800.0
 
     def __post_init__(self) -> None:
-        if self.stages_per_trial < 1:
-            raise ValueError(f"Execution.stages_per_trial is {self.stages_per_trial}; it must be at least 1")
+        if not self.hung_after_s > 0:
+            raise ValueError(f"Execution.hung_after_s is {self.hung_after_s}; it must be above 0")
 
     def resources_of(self, kind: str) -> Resources:
         return self.resources.get(kind, self.default_resources)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a group of workers needs to begin. Each process has `resources`.
+
+    `group`: its name. `command`: the id of the command that it works for. A failure is final for that command only.
+    """
+
+    group: str
+    resources: Resources
+    execution: Execution
+    command: str
+    facts: dict[str, str]
 
 
 def default_storage(study: str) -> str:

@@ -7,12 +7,14 @@ from functools import partial
 from typing import Any
 
 from study.cluster import connection
+from study.cluster.dispatcher import Dispatcher, Expected, Feed
 from study.cluster.execution import Execution
-from study.cluster.scheduler import Feed, StageSearcher, schedule
+from study.cluster.scheduler import schedule
 from study.records.provenance import source_facts
 from study.stages.graph import StageGraph
 from study.stages.progress import Progress
 from study.stages.stage import Stage
+from study.store.claims import Claims
 from study.store.store import Store
 
 
@@ -23,27 +25,33 @@ def run_graph(
     execution: Execution,
     progress: Progress,
     watched: AbstractContextManager[Any],
+    expected: Expected,
     feed: Feed | None = None,
-    expected: Iterable[Stage] = (),
+    examples: Iterable[Stage] = (),
     purpose: str = "study",
 ) -> None:
     """Trains the stages that are not done yet, and those that `feed` adds.
 
-    `expected`: examples of what `feed` will add. `watched`: a context that is entered while stages run. `purpose` is
-    recorded with every attempt. ValueError for a stage that the cluster can never hold.
+    `expected`: how long stages are expected to take. `examples`: some of what `feed` will add. `watched`: a context
+    that is entered while stages run. `purpose` is recorded with every attempt. ValueError for a stage that the cluster
+    can never hold.
     """
     with connection.connected(execution) as scratch:
         limit = partial(connection.resource_limit, execution)
-        connection.check_fits([*graph, *expected], execution, limit())
-        searcher = StageSearcher(
+        connection.check_fits([*graph, *examples], execution, limit())
+        command, facts = uuid.uuid4().hex[:12], source_facts() | {"purpose": purpose}
+        claims = Claims(store, command)
+        dispatcher = Dispatcher(
             graph=graph,
             store=store,
             execution=execution,
             progress=progress,
+            facts=facts | {"command": command},
             limit=limit,
-            present=connection.present_resources,
+            holds=connection.machines_hold,
+            expected=expected,
+            claims=claims,
             feed=feed,
         )
-        facts = source_facts() | {"purpose": purpose}
-        with watched:
-            schedule(searcher, execution=execution, command=uuid.uuid4().hex[:12], facts=facts, scratch=scratch)
+        with claims, watched:
+            schedule(dispatcher, execution=execution, command=command, facts=facts, scratch=scratch)

@@ -1,7 +1,8 @@
-"""The worker: it runs in Ray Train's processes, one stage after the other, and writes all results into the store.
+"""The worker: it runs in Ray Train's processes, one stage after another, and writes all results into the store.
 
-An error in a stage is an outcome, not a crash: it is recorded and reported, and the next stage runs. Ray Train retries
-only lost processes and nodes.
+The first worker of a group asks at the desk for the next stage, and tells the others. An error in a stage is an
+outcome, not a crash: it is recorded and reported, and the next stage runs. A group that loses a process ends; the
+dispatcher gives its stage to another one.
 """
 
 import os
@@ -10,116 +11,83 @@ import platform
 import socket
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import ray
 import ray.train
 import torch
 from ray.exceptions import RayError
-from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.collective import broadcast_from_rank_zero
-from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2._internal.callbacks import DatasetsCallback
-from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-from ray.tune.integration.ray_train import TuneReportCallback
 from torch import distributed
 
-from study.cluster.connection import NoProcessGroup, PlacementGroupRecorder
-from study.cluster.execution import Execution, Resources
+from study.cluster.desk import Assignment, desk_name
+from study.cluster.execution import Work
 from study.records.records import Records
-from study.records.stage_log import StageLog, log_path
+from study.records.stage_log import StageLog
 from study.records.store_to_tables import check_result
 from study.records.tensorboard import TensorBoardLog
-from study.stages.progress import LOST
 from study.stages.stage import Pruned, Stage, StageRun, StoppingRule
 from study.store.attempt import Attempt, begin_attempt
 from study.store.store import Store
 
-LOST_WORKER_RETRIES = 3
-REPORT_EVERY_S = 8.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """The stages that a group of workers runs. Each process has `resources`.
-
-    `stages` (`num_stages` of them) are pickled, so that Tune's process need not import their classes. So are `rules`,
-    by the identities of the stages that may be stopped early. `command`: the id of the command that asked for them. A
-    failure is final for that command only.
-    """
-
-    stages: bytes
-    rules: bytes = pickle.dumps({})
-    num_stages: int
-    resources: Resources
-    execution: Execution
-    command: str
-    facts: dict[str, str]
-
-
-class StageTrainer(TorchTrainer):
-    """A TorchTrainer without two processes per run that do nothing for stages.
-
-    One serves Ray Data. The other polls the controller to free its placement group, as `release_placement_group` does
-    here.
-    """
-
-    def _create_default_callbacks(self) -> list[Any]:
-        unused = (DatasetsCallback, PlacementGroupCleanerCallback)
-        return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]
-
-
-def train(work: Work, *, group: str, scratch: str) -> None:
-    """Runs the stages in a group of workers, which the Tune trial `group` starts and which report to it."""
-    resources = work.resources
-    uses_gpu = resources.gpus_per_worker > 0
-    per_worker = {"CPU": resources.cpus_per_worker} | ({"GPU": resources.gpus_per_worker} if uses_gpu else {})
-    alone = resources.num_workers == 1
-    trainer = StageTrainer(
-        lambda config: run_stages(pickle.loads(config["work"])),
-        # Pickled, so that Train's controller need not import its classes.
-        train_loop_config={"work": pickle.dumps(work)},
-        torch_config=NoProcessGroup() if alone else TorchConfig(backend="nccl" if uses_gpu else "gloo"),  # pyright: ignore[reportArgumentType]
-        scaling_config=ScalingConfig(
-            num_workers=resources.num_workers, use_gpu=uses_gpu, resources_per_worker=per_worker
-        ),
-        run_config=RunConfig(
-            # A name that was used before would load what Train left there.
-            name=f"train-{uuid.uuid4().hex}",
-            storage_path=scratch,
-            # The workers count the losses of each stage; Train must not give up before they have.
-            failure_config=FailureConfig(max_failures=work.num_stages * (LOST_WORKER_RETRIES + 1)),
-            callbacks=[TuneReportCallback(), PlacementGroupRecorder(group)],  # pyright: ignore[reportArgumentType]
-        ),
-    )
-    trainer.fit()
+REPORT_EVERY_S = 4.0
 
 
 def run_stages(work: Work) -> None:
-    """Ray Train's loop per worker: runs what is not done yet; reports each stage's progress and its end."""
+    """Ray Train's loop per worker: asks for stages and runs them until it is told to end."""
     torch.set_num_threads(work.resources.cpus_per_worker)
     # Another launcher, such as torchrun, may have set this in the environment that Ray was started in.
     os.environ["WORLD_SIZE"] = str(_num_workers())
+    store, desk, outcome = Store(work.execution.storage), ray.get_actor(desk_name(work.command)), None
+    while True:
+        assignment = _ask(desk, work, outcome)
+        if not assignment.identity:
+            return
+        # Tune shows what runs. All workers must report.
+        ray.train.report({"stage": assignment.label})
+        outcome = _run_assigned(assignment, store, work, desk)
+
+
+def _ask(desk: Any, work: Work, outcome: dict[str, Any] | None) -> Assignment:
+    """The group's next stage: the first worker asks, and passes the answer on to the others."""
+    assignment = None
+    if _rank() == 0:
+        message = {"group": work.group, "worker": ray.get_runtime_context().current_actor, "outcome": outcome}
+        assignment = ray.get(desk.ask.remote(f"{work.group}-{uuid.uuid4().hex[:8]}", message))
+    return broadcast_from_rank_zero(assignment)  # pyright: ignore[reportArgumentType, reportReturnType]
+
+
+def _run_assigned(assignment: Assignment, store: Store, work: Work, desk: Any) -> dict[str, Any]:
+    """What became of the stage."""
     try:
-        store, stages = Store(work.execution.storage), pickle.loads(work.stages)
+        assert assignment.stage is not None
+        stage, rule = pickle.loads(assignment.stage)
     except Exception as error:
-        # Another try would fail as well: this machine lacks the code or the storage.
-        ray.train.report({"stage": "", "state": "lost", "error": f"on {socket.gethostname()}: {error!r}"})
-        return
-    for stage in stages:
-        outcome = _run_unless_settled(stage, store, work)
-        ray.train.report({"stage": stage.identity, **outcome})
+        # Another try would fail as well: the code is not there.
+        return _failure(f"on {socket.gethostname()}: {error!r}") | {"is_recorded": False}
+    tell = partial(_tell, desk, work.group, stage.identity)
+    return _run_unless_settled(stage, store, work, rule, tell)
 
 
-def _run_unless_settled(stage: Stage, store: Store, work: Work) -> dict[str, Any]:
+def _tell(desk: Any, group: str, stage: str, about: str, *, wait: bool = False, **content: Any) -> None:
+    reply = desk.tell.remote({"about": about, "group": group, "stage": stage, **content})
+    if wait:
+        ray.get(reply)
+
+
+def _run_unless_settled(
+    stage: Stage, store: Store, work: Work, rule: StoppingRule | None, tell: Callable[..., None]
+) -> dict[str, Any]:
     plan: dict[str, Any] = broadcast_from_rank_zero(_plan(stage, store, work) if _rank() == 0 else None)  # pyright: ignore[reportAssignmentType]
     if "outcome" in plan:
         return plan["outcome"]
     attempt = Attempt(store, stage.identity, plan["attempt"])
     with StageLog(store.storage, stage, _rank()) as log:
         log.info("attempt %s on %s", attempt.name, socket.gethostname())
-        reports = _Reports(stage, pickle.loads(work.rules).get(stage.identity))
+        reports = _Reports(rule, tell)
         try:
             outcome = _run(stage, store, attempt, work, state=plan["state"], reports=reports)
         except Pruned:
@@ -133,15 +101,16 @@ def _run_unless_settled(stage: Stage, store: Store, work: Work) -> dict[str, Any
                 return {"state": "done"}
             log.exception("failed")
             if _is_no_fault_of_the_stage(error):
-                # New processes try it again, or find the failure that another worker has recorded.
+                # Another group tries it again, or finds the failure that another worker has recorded.
                 raise
             attempt.fail(error)
             Records(store).write_attempt(stage.identity, attempt.name)
+            failure = _failure(f"{type(error).__name__}: {error}")
             if _num_workers() > 1:
-                # The others wait inside a collective call: only the end of their processes frees them. The restarted
-                # group finds the recorded failure and goes on with the next stage.
+                # The others wait inside a collective call: only the end of their processes frees them.
+                tell("failure", wait=True, outcome=failure)
                 raise
-            return _failure(f"{type(error).__name__}: {error}")
+            return failure
         if _rank() == 0:
             Records(store).write_attempt(stage.identity, attempt.name)
     return outcome
@@ -163,10 +132,6 @@ def _plan(stage: Stage, store: Store, work: Work) -> dict[str, Any]:
             return {"outcome": _failure(outcome["error"])}
         if outcome and outcome["outcome"] == "pruned":
             return {"outcome": {"state": "pruned"}}
-    if outcomes.count(None) > LOST_WORKER_RETRIES:
-        error = f"{LOST} {outcomes.count(None)} times; see {log_path(stage)}"
-        Records(store).write_failure(stage, error, _facts(work))
-        return {"outcome": _failure(error)}
     state = store.latest_state(stage.identity)
     return {"attempt": begin_attempt(store, stage, _facts(work)).name, "state": state}
 
@@ -194,13 +159,13 @@ def _run(
 
 
 class _Reports:
-    """Passes a running stage's reports to Train and its epochs to TensorBoard; stops the stage if a rule says so."""
+    """Tells the desk how a stage goes on, and TensorBoard of its epochs; stops the stage if a rule says so."""
 
-    def __init__(self, stage: Stage, rule: StoppingRule | None) -> None:
-        self._stage, self._rule = stage, rule
+    def __init__(self, rule: StoppingRule | None, tell: Callable[..., None]) -> None:
+        self._rule, self._tell = rule, tell
         self.events: TensorBoardLog | None = None
         self.all_epochs: list[dict[str, Any]] = []
-        self._reported_at, self._epochs = time.monotonic(), []
+        self._told_at, self._epochs = float("-inf"), []
 
     def __call__(self, progress: dict[str, Any]) -> None:
         if "epoch" in progress:
@@ -210,11 +175,10 @@ class _Reports:
                 self.events.add(progress["epoch"])
             if self._rule is not None and self._rule(self.all_epochs):
                 raise Pruned
-        # A report waits until Train's controller reads it, and all workers must report equally often.
-        if _num_workers() > 1 or time.monotonic() - self._reported_at >= REPORT_EVERY_S:
+        if _rank() == 0 and time.monotonic() - self._told_at >= REPORT_EVERY_S:
             numbers = {name: value for name, value in progress.items() if name not in ("epoch", "history")}
-            ray.train.report({"stage": self._stage.identity, "state": "running", "epochs": self._epochs, **numbers})
-            self._reported_at, self._epochs = time.monotonic(), []
+            self._tell("progress", progress={"epochs": self._epochs, **numbers})
+            self._told_at, self._epochs = time.monotonic(), []
 
 
 def _is_no_fault_of_the_stage(error: Exception) -> bool:

@@ -63,6 +63,8 @@ def render(progress: Progress) -> Group:
         done, total = entry.latest.get("step", 0), entry.latest.get("num_steps") or 1
         texts = Text("●", style="cyan"), Text(entry.stage.label)
         table.add_row(*texts, ProgressBar(total, done, width=20), Text(_numbers(entry)))
+    for entry in progress.of_state("elsewhere"):
+        table.add_row(Text("○", style="cyan"), Text(entry.stage.label), Text(""), Text(f"elsewhere, by {entry.holder}"))
     failed = [Text(f"✗ {entry.stage.label}: {entry.error}", style="red") for entry in progress.of_state("failed")]
     notice = [Text(progress.notice, style="yellow")] if progress.notice else []
     return Group(*failed, table, *notice, Text(f"  {counts(progress)}", style="bold"))
@@ -73,6 +75,10 @@ def line(entry: StageProgress) -> str:
     clock = time.strftime("%H:%M:%S")
     if entry.state == "running":
         return f"{clock} started  {entry.stage.label}"
+    if entry.state == "elsewhere":
+        return f"{clock} elsewhere {entry.stage.label}: trained by {entry.holder}"
+    if entry.state == "waiting":
+        return f"{clock} lost     {entry.stage.label}, goes on from its last saved state: {entry.error}"
     took = f" ({duration(entry.ended_at - entry.started_at)})" if entry.started_at and entry.ended_at else ""
     return f"{clock} {entry.state:<8} {entry.stage.label}{took}{': ' + entry.error if entry.error else ''}"
 

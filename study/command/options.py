@@ -47,12 +47,18 @@ class ExecutionOptions:
     """GPUs that the cluster can grow to. Default: what it has now."""
     checkpoint_every_s: float = 60.0
     """Seconds between saved loop states. A killed stage goes on from the last one."""
-    stages_per_trial: int = 16
-    """Largest number of stages that run one after another in the same processes. This saves starting processes."""
+    hung_after_s: float = 1800.0
+    """Seconds without a sign of life after which a stage's processes count as lost. It then goes on in others."""
+    stages_per_trial: int | None = None
+    """Refused: it has no meaning any more. Processes stay, and take one stage after another."""
 
     def __post_init__(self) -> None:
         if not self.checkpoint_every_s >= 0:
             raise ValueError(f"--checkpoint-every-s is {self.checkpoint_every_s}; give at least 0")
+        if not self.hung_after_s > 0:
+            raise ValueError(f"--hung-after-s is {self.hung_after_s}; give more than 0")
+        if self.stages_per_trial is not None:
+            raise ValueError("--stages-per-trial is gone: leave it out. Processes now take one stage after another")
         for name in ("max_cpus", "max_gpus"):
             amount = getattr(self, name)
             if amount is not None and amount < 0:
@@ -76,7 +82,7 @@ class ExecutionOptions:
             checkpoint_every_s=self.checkpoint_every_s,
             max_cpus=self.max_cpus,
             max_gpus=self.max_gpus,
-            stages_per_trial=self.stages_per_trial,
+            hung_after_s=self.hung_after_s,
         )
 
     def arithmetic(self) -> Arithmetic:

@@ -9,12 +9,14 @@ from rich.console import Console
 
 from components.corpora.generated.config import Kind
 from study.cluster.execution import Execution, default_storage
+from study.cluster.expected_seconds import MEASURED_COLUMNS, ExpectedSeconds
 from study.command.display import generation_progress
 from study.command.options import ExecutionOptions, corpora_folder
 from study.command.preset import Preset
 from study.corpora.corpora import Corpora, open_corpora
 from study.design.trial import Trial
 from study.kinds.weights import add_weights, check_weights_file, weights_to_plan_with
+from study.records.records import Records
 from study.store.store import Store
 
 
@@ -41,6 +43,11 @@ class ResolvedOptions:
             say = partial(console.print, highlight=False, soft_wrap=True)
             add = partial(weights_to_plan_with, say=say) if options.plan else add_weights
             self.recipe = replace(self.recipe, weights=add(self.store, options.imagenet_weights, backends))
+
+    def expected_seconds(self) -> ExpectedSeconds:
+        """How long stages are expected to take, from what the store's records tell."""
+        rows = Records(self.store).read("stages").select(MEASURED_COLUMNS).to_pylist()
+        return ExpectedSeconds(self.execution, self.corpora.folders, rows)
 
     def _open_corpora(
         self, trials: Sequence[Trial], preset: Preset, options: ExecutionOptions, console: Console

@@ -211,7 +211,8 @@ class SearchCommand:
                 progress=self.progress,
                 watched=showing(self.progress, self.console),
                 feed=self,
-                expected=[search.stage_of(Hyperparameters()) for search in self.searches],
+                expected=self.resolved.expected_seconds(),
+                examples=[search.stage_of(Hyperparameters()) for search in self.searches],
                 purpose="search",
             )
         else:

@@ -9,7 +9,7 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from study.command import plan, summary
+from study.command import cost, plan, summary
 from study.command.display import showing, terminal
 from study.command.exit_code import EXIT_FAILED, exit_code
 from study.command.options import Options
@@ -82,9 +82,14 @@ class StudyCommand:
 
     def print_plan(self) -> None:
         """Prints the arms, the stages and what would run."""
+        from study.cluster.connection import available_resources
         from study.report.paper_numbers import SPREADS
 
         plan.print_plan(self.study, self.runs, self.graph, self.store, self.console)
+        limit, expected = available_resources(self.execution), self.resolved.expected_seconds()
+        done = self.store.done_identities(self.graph.identities)
+        for line in cost.lines(self.runs, self.graph, done, execution=self.execution, limit=limit, expected=expected):
+            self._say(line)
         published = SPREADS if self.options.preset == "paper" and not self._any_generated() else {}
         self._say(plan.smallest_effect(self.study, published))
 
@@ -144,7 +149,14 @@ class StudyCommand:
         from study.cluster.run_graph import run_graph
 
         watched = self._watched(progress, records)
-        run_graph(self.graph, store=self.store, execution=self.execution, progress=progress, watched=watched)
+        run_graph(
+            self.graph,
+            store=self.store,
+            execution=self.execution,
+            expected=self.resolved.expected_seconds(),
+            progress=progress,
+            watched=watched,
+        )
         return progress
 
     @contextmanager

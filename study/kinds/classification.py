@@ -18,6 +18,7 @@ from study.kinds.arithmetic import Arithmetic, on_device, open_corpus
 from study.kinds.scores import metrics_of, score_tables
 from study.kinds.training import check_training, evaluate_with, result_of, train
 from study.kinds.weights import Weights
+from study.kinds.work import classification_work
 from study.stages.stage import StageKind, StageResult, StageRun
 
 Scored = Literal["test", "validation"]
@@ -97,4 +98,4 @@ def scored_on_test(
     return metrics_of(measured), score_tables(objective.corpus, scores, measured)
 
 
-CLASSIFICATION = StageKind(name="classification", version=2, run=_run, check=_check)
+CLASSIFICATION = StageKind(name="classification", version=2, run=_run, check=_check, work=classification_work)

@@ -10,6 +10,7 @@ from study.kinds.arithmetic import on_device
 from study.kinds.classification import ClassificationStage, objective_of, scored_on_test
 from study.kinds.finetuning import FinetuningStage
 from study.kinds.weights import WEIGHTS
+from study.kinds.work import held_out_test_work
 from study.stages.stage import StageKind, StageResult, StageRun
 
 
@@ -31,4 +32,4 @@ def _run(run: StageRun) -> StageResult:
     return StageResult(metrics=metrics, tables=tables)
 
 
-TEST = StageKind(name="test", version=1, run=_run)
+TEST = StageKind(name="test", version=1, run=_run, work=held_out_test_work)

@@ -19,6 +19,7 @@ from components.training.checkpoint import weights_from_bytes, weights_to_bytes
 from study.kinds.arithmetic import Arithmetic, compute_of, on_device, open_corpus
 from study.kinds.scores import metrics_of, score_tables
 from study.kinds.weights import WEIGHTS
+from study.kinds.work import probe_work
 from study.stages.stage import StageKind, StageResult, StageRun
 
 SPLITS = ("train", "validation", "test")
@@ -121,4 +122,4 @@ def _check(config: ProbeStage, corpus_path: str, num_workers: int) -> None:
         check(corpus.labels(tracks).numpy(), classes=corpus.classes, split=split)
 
 
-PROBE = StageKind(name="probe", version=1, run=_probe, check=_check)
+PROBE = StageKind(name="probe", version=1, run=_probe, check=_check, work=probe_work)

@@ -2,16 +2,15 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from study.stages.graph import StageGraph
 from study.stages.stage import Stage
 
 # How a stage's error begins if its processes were lost. The stage itself made no error.
 LOST = "its processes were lost"
-State = Literal["waiting", "running", "done", "failed", "skipped", "pruned"]
+State = Literal["waiting", "running", "elsewhere", "done", "failed", "skipped", "pruned"]
 
 
 @dataclass
@@ -19,6 +18,7 @@ class StageProgress:
     """One stage.
 
     `latest`: its last report. `epochs`: those reported so far. `cached`: it was done before this command started.
+    `num_losses`: how often its processes were lost. `holder`: who trains it, if that is another command.
     """
 
     stage: Stage
@@ -29,6 +29,8 @@ class StageProgress:
     epochs: list[dict[str, Any]] = field(default_factory=list)
     started_at: float | None = None
     ended_at: float | None = None
+    num_losses: int = 0
+    holder: str = ""
 
 
 class Progress:
@@ -39,12 +41,14 @@ class Progress:
         self.started_at = time.monotonic()
         self.notice = ""
         self.listeners: list[Callable[[StageProgress], None]] = []
+        self.forecast: Callable[[], float | None] | None = None
 
-    def add(self, graph: StageGraph, done: set[str]) -> None:
-        for stage in graph:
-            if stage.identity not in self.stages:
-                cached = stage.identity in done
-                self.stages[stage.identity] = StageProgress(stage, "done" if cached else "waiting", cached)
+    def add(self, stages: Iterable[Stage], done: set[str]) -> None:
+        """Adds stages that are new; those of `done` were done before."""
+        for stage in stages:
+            entry = self.stages.setdefault(stage.identity, StageProgress(stage))
+            if stage.identity in done and entry.state == "waiting":
+                entry.state, entry.cached = "done", True
 
     def start(self, identity: str) -> None:
         """Marks the stage as running. Listeners are called once."""
@@ -59,6 +63,31 @@ class Progress:
         entry = self.stages[identity]
         entry.latest.update({name: value for name, value in latest.items() if name != "epochs"})
         entry.epochs += latest.get("epochs", [])
+
+    def lose(self, identity: str, cause: str) -> int:
+        """The stage's processes were lost: it waits again. Returns how often that has happened."""
+        entry = self.stages[identity]
+        entry.state, entry.error = "waiting", f"{LOST}: {cause}"
+        entry.num_losses += 1
+        self._notify(entry)
+        entry.error = ""
+        return entry.num_losses
+
+    def leave(self, identity: str, holder: str) -> None:
+        """Another command trains the stage."""
+        entry = self.stages[identity]
+        entry.state, entry.holder = "elsewhere", holder
+        self._notify(entry)
+
+    def take_back(self, identity: str) -> None:
+        """No other command trains the stage any more: it waits again."""
+        entry = self.stages[identity]
+        entry.state, entry.holder = "waiting", ""
+
+    def found_done(self, identity: str) -> None:
+        """Another command has done it."""
+        self.stages[identity].cached = True
+        self.end(identity, "done")
 
     def end(self, identity: str, state: State, error: str = "") -> None:
         entry = self.stages[identity]
@@ -81,29 +110,14 @@ class Progress:
         return time.monotonic() - self.started_at
 
     def seconds_left(self) -> float | None:
-        """Seconds until the end, from the mean duration of each kind so far.
-
-        It assumes that as many stages keep running as now. None while no stage runs, or none has ended.
-        """
-        ended = [e for e in self.of_state("done") if not e.cached and e.started_at and e.ended_at]
-        running = self.of_state("running")
-        if not ended or not running:
-            return None
-        durations: dict[str, list[float]] = {}
-        for entry in ended:
-            durations.setdefault(entry.stage.kind.name, []).append((entry.ended_at or 0) - (entry.started_at or 0))
-        overall = sum(map(sum, durations.values())) / len(ended)
-        mean = {kind: sum(values) / len(values) for kind, values in durations.items()}
-        waiting = sum(mean.get(e.stage.kind.name, overall) for e in self.of_state("waiting"))
-        now = time.monotonic()
-        rest = sum(max(mean.get(e.stage.kind.name, overall) - (now - (e.started_at or now)), 0.0) for e in running)
-        return (waiting + rest) / len(running)
+        """Seconds until the end; None while nobody can say."""
+        return None if self.forecast is None else self.forecast()
 
 
 def counts(progress: Progress) -> str:
     """For example "9 done · 2 running · 7 waiting · about 3 min left"."""
     count = progress.count()
-    states = ("done", "running", "waiting", "pruned", "failed", "skipped")
+    states = ("done", "running", "elsewhere", "waiting", "pruned", "failed", "skipped")
     parts = [f"{count[state]} {state}" for state in states if count[state] or state in ("done", "running", "waiting")]
     left = progress.seconds_left()
     return " · ".join(parts + ([] if left is None else [f"about {duration(left)} left"]))

@@ -27,13 +27,15 @@ class StageKind:
     """What a stage does. `run` is a top-level function, so that it pickles; raise `version` when its results change.
 
     `check` gets a stage's configuration, the place of its corpus and the number of workers. It raises ValueError for
-    what `run` would refuse, and is called before anything starts.
+    what `run` would refuse, and is called before anything starts. `work` gets the first two and returns the stage's
+    work in FLOPs.
     """
 
     name: str
     version: int
     run: "Callable[[StageRun], StageResult]" = field(compare=False)
     check: "Callable[[Any, str, int], None]" = field(default=_accept, compare=False)
+    work: "Callable[[Any, str], float] | None" = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

@@ -136,8 +136,8 @@ def train(stage: Stage, ask_tell: AskTell, store: Store, places: Mapping[str, st
     rule, history, attempt = ask_tell.rule_of(stage.identity), [], begin_attempt(store, stage)
 
     def report(told: dict[str, Any]) -> None:
-        history[:] = told["history"]
-        if rule is not None and rule(history):
+        history[:] = told.get("history", history)
+        if rule is not None and "epoch" in told and rule(history):
             raise Pruned
 
     try:

@@ -27,6 +27,8 @@ def section(progress: Progress, as_of: str) -> Section:
     running = progress.of_state("running")
     blocks: list[Table | Figure] = [_failures(failed)] if failed else []
     blocks += [_running(running)] if running else []
+    elsewhere = progress.of_state("elsewhere")
+    blocks += [_elsewhere(elsewhere)] if elsewhere else []
     blocks += _curves([entry for entry in running if len(_losses(entry)) > 1])
     says = SAYS.format(clock=clock(), counts=counts(progress), notice=notice, as_of=as_of)
     return Section(key="under-way", title="Under way", says=says, blocks=blocks)
@@ -54,6 +56,12 @@ def _running(running: Sequence[StageProgress]) -> Table:
     ]
     head = [*columns("stage"), *columns("step", "of", words=0), *columns("validation", "for", words=2)]
     return Table(key="running", caption="Running stages, as last reported.", columns=head, rows=rows, sql=[])
+
+
+def _elsewhere(entries: Sequence[StageProgress]) -> Table:
+    rows = [[label(entry.stage.label), label(entry.holder)] for entry in entries]
+    caption = "Stages that another command on this store is training. This one waits for their results."
+    return Table(key="elsewhere", caption=caption, columns=columns("stage", "by", words=2), rows=rows, sql=[])
 
 
 def _metric(entry: StageProgress) -> str:

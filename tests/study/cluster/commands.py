@@ -16,7 +16,7 @@ from tests import ROOT
 WITHIN_S = 600.0
 
 
-def start(storage: Path, *options: str) -> "subprocess.Popen[str]":
+def start(storage: Path | str, *options: str) -> "subprocess.Popen[str]":
     """The tiny study with one seed; a loop state after every step."""
     env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     command = [sys.executable, "experiments/ablation.py", "--preset", "tiny", "--seeds", "1"]

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from study.cluster import connection
+from study.cluster.dispatcher import Dispatcher
 from study.cluster.execution import Execution
-from study.cluster.scheduler import StageSearcher, schedule
+from study.cluster.scheduler import schedule
 from study.stages.graph import StageGraph
 from study.stages.stage import Stage
+from study.store.claims import Claims
 from study.store.store import Store
 from tests import ROOT
-from tests.study.cluster.watched import Watched
+from tests.study.cluster.watched import Flat, Watched
 
 
 @pytest.fixture(scope="session")
@@ -40,20 +42,23 @@ Run = Callable[..., Watched]
 def run(scratch: str, tmp_path: Path) -> Run:
     """Runs stages on the cluster, as one command does; keywords go to the execution."""
 
-    def run(stages: Iterable[Stage], watch: Callable[[StageSearcher, Watched], Any] | None = None, **execution: Any):
+    def run(stages: Iterable[Stage], watch: Callable[[Dispatcher, Watched], Any] | None = None, **execution: Any):
         place = Execution(storage=str(tmp_path), **execution)
-        store, progress = Store(place.storage), Watched()
-        searcher = StageSearcher(
+        progress, command = Watched(), uuid.uuid4().hex[:12]
+        dispatcher = Dispatcher(
             graph=StageGraph(stages),
-            store=store,
+            store=Store(place.storage),
             execution=place,
             progress=progress,
+            facts={"command": command},
             limit=partial(connection.resource_limit, place),
-            present=connection.present_resources,
+            holds=connection.machines_hold,
+            expected=Flat(),
+            claims=Claims(Store(place.storage), command),
         )
         if watch is not None:
-            watch(searcher, progress)
-        schedule(searcher, execution=place, command=uuid.uuid4().hex[:12], facts={}, scratch=scratch)
+            watch(dispatcher, progress)
+        schedule(dispatcher, execution=place, command=command, facts={}, scratch=scratch)
         return progress
 
     return run

@@ -35,9 +35,14 @@ def test_impossible_resources_are_refused(fields, message):
         Resources(**fields)
 
 
-def test_a_trial_of_no_stage_is_refused():
-    with pytest.raises(ValueError, match=r"Execution\.stages_per_trial is 0"):
-        Execution(storage="/store", stages_per_trial=0)
+def test_hanging_at_once_is_refused():
+    with pytest.raises(ValueError, match=r"Execution\.hung_after_s is 0"):
+        Execution(storage="/store", hung_after_s=0)
+
+
+def test_an_option_that_is_gone_says_so():
+    with pytest.raises(ValueError, match="--stages-per-trial is gone"):
+        Options(stages_per_trial=16)
 
 
 def test_options_become_the_site():
@@ -48,17 +53,13 @@ def test_options_become_the_site():
         max_cpus=8,
         max_gpus=4,
         checkpoint_every_s=5.0,
-        stages_per_trial=2,
+        hung_after_s=60.0,
     )
     execution = options.execution("/store", {"d1": "/corpus"})
     assert execution.storage == "/store" and execution.corpora == {"d1": "/corpus"}
     assert execution.resources_of("any") == Resources(num_workers=2, cpus_per_worker=3, gpus_per_worker=1.0)
-    assert (execution.max_cpus, execution.max_gpus, execution.checkpoint_every_s, execution.stages_per_trial) == (
-        8,
-        4,
-        5.0,
-        2,
-    )
+    assert (execution.max_cpus, execution.max_gpus) == (8, 4)
+    assert (execution.checkpoint_every_s, execution.hung_after_s) == (5.0, 60.0)
 
 
 def test_arithmetic_follows_the_machine_unless_it_is_asked_for(monkeypatch):

@@ -1,13 +1,18 @@
 """A study that is killed and run again ends with the same rows, bit for bit."""
 
+import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from experiments.presets import TINY
+from study.corpora.corpora import open_corpora
 from study.records.records import Records
 from study.store.store import Store
+from tests.bucket import Bucket
 from tests.study.cluster.commands import family, finish, gone, interrupt, start, wait_until, workers
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -16,7 +21,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1800)]
 MAY_DIFFER = {"attempt", "num_attempts", "started_at", "ended_at", "duration_s", "cpu_s", "facts", "host"}
 
 
-def rows(storage: Path, table: str) -> list[str]:
+def rows(storage: Path | str, table: str) -> list[str]:
     """A table's rows, sorted, without the columns that may differ; repr tells every bit of a float."""
     content: pa.Table = Records(Store(storage)).read(table)
     columns = [name for name in content.column_names if name not in MAY_DIFFER]
@@ -70,13 +75,38 @@ def test_a_killed_study_that_is_run_again_ends_with_the_same_rows(
     assert "Nothing to train" in again
 
 
-def test_two_studies_on_one_storage_at_once_do_no_harm(undisturbed: dict[str, list[str]], tmp_path: Path):
-    finish(start(tmp_path, "--plan"))  # the corpora
-    both = [start(tmp_path), start(tmp_path)]
-    for process in both:
-        finish(process)
+def num_executions(store: Store) -> dict[str, int]:
+    """How often each stage was trained to its end."""
+    return {
+        identity: sum((store.outcome(identity, name) or {}).get("outcome") == "completed" for name in names)
+        for identity in store.identities()
+        if (names := store.attempts(identity))
+    }
 
-    assert {table: rows(tmp_path, table) for table in undisturbed} == undisturbed
+
+@pytest.mark.parametrize("num_commands", [2, 4])
+@pytest.mark.parametrize("place", ["folder", "bucket"])
+def test_commands_on_one_store_that_are_killed_at_random_train_each_stage_once(
+    num_commands: int, place: str, undisturbed: dict[str, list[str]], tmp_path: Path, bucket: Bucket
+):
+    corpora = tmp_path / "corpora"
+    open_corpora(["separation", "tagging"], {}, TINY.generated, corpora, lambda *progress: None)
+    location = str(tmp_path / "store") if place == "folder" else bucket.address(f"{tmp_path.name}")
+    options = [f"--{path.name.split('-')[1]}-corpus={path}" for path in corpora.iterdir() if path.is_dir()]
+    drawn = random.Random(num_commands)
+    commands = [start(location, *options) for _ in range(num_commands)]
+    for _ in range(num_commands):
+        time.sleep(drawn.uniform(10, 30))
+        victim = drawn.randrange(num_commands)
+        commands[victim].kill()
+        commands[victim].wait()
+        commands[victim] = start(location, *options)
+    for command in commands:
+        finish(command)
+
+    assert {table: rows(location, table) for table in undisturbed} == undisturbed
+    times = num_executions(Store(location))
+    assert times and set(times.values()) == {1}
 
 
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path):

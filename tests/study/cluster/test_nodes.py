@@ -66,7 +66,7 @@ def test_every_node_brings_the_corpus_to_its_own_disk(head: Head, disks: list[Pa
     upload(corpus.folder, bucket.address("tagging"))
     own = tmp_path / "driver"
     head.add_node(1, OWN_DISK=str(disks[1]))
-    command = [sys.executable, TWO_STAGES, "--preset", "tiny", "--stages-per-trial", "1"]
+    command = [sys.executable, TWO_STAGES, "--preset", "tiny"]
     command += ["--storage", bucket.address("study"), "--tagging-corpus", bucket.address("tagging")]
     done = subprocess.run(
         [*command, "--corpus-cache", "$OWN_DISK/corpora"],

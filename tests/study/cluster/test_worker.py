@@ -70,7 +70,7 @@ def test_a_failure_of_one_of_two_workers_is_final_and_a_lost_one_is_not(run, tmp
     shaken, halved = toy("shaken", run=toy_kinds.loses_its_second_worker), toy("halved", run=toy_kinds.gathers_late)
 
     stages = [bad, toy("child", bad), late, shaken, halved, good]
-    progress = run(stages, default_resources=TWO, stages_per_trial=len(stages))
+    progress = run(stages, default_resources=TWO)
 
     assert progress.states() == {
         "bad": "failed", "child": "skipped", "late": "failed", "shaken": "done", "halved": "done", "good": "done",

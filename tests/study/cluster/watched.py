@@ -1,6 +1,9 @@
-"""A progress that remembers what it was told."""
+"""A progress that remembers what it was told, and stages that are all expected to take as long."""
+
+from typing import Literal
 
 from study.stages.progress import Progress
+from study.stages.stage import Stage
 
 
 class Watched(Progress):
@@ -19,3 +22,16 @@ class Watched(Progress):
 
     def error(self, label: str) -> str:
         return next(entry.error for entry in self.stages.values() if entry.stage.label == label)
+
+
+class Flat:
+    """Every stage takes a second, and nothing is learnt."""
+
+    def __call__(self, stage: Stage) -> float:
+        return 1.0
+
+    def explained(self, stage: Stage) -> tuple[float, Literal["measured"]]:
+        return 1.0, "measured"
+
+    def learn(self, stage: Stage, seconds: float) -> bool:
+        return False

@@ -55,26 +55,24 @@ def test_counts_name_what_is_there(going):
     assert counts(going) == "1 done · 0 running · 1 waiting · 1 failed"
 
 
-def test_time_left_is_known_once_a_stage_of_this_command_has_ended(going, clock):
-    going.start(LEFT.identity)
+def test_the_time_left_is_what_the_forecast_says(going):
     assert going.seconds_left() is None
-    clock.now += 60
-    going.end(LEFT.identity, "done")
-    assert going.seconds_left() is None
-    going.start(RIGHT.identity)
-    clock.now += 15
-    assert going.seconds_left() == pytest.approx(45.0)
-    assert counts(going) == "2 done · 1 running · 0 waiting · about 45 s left"
-    clock.now += 500
-    assert going.seconds_left() == 0.0
+    going.forecast = lambda: 45.0
+    assert counts(going) == "1 done · 0 running · 2 waiting · about 45 s left"
 
 
-def test_what_was_done_before_is_no_measure_of_time(clock):
-    going = Progress()
-    going.add(StageGraph([LEFT, RIGHT]), {TOP.identity, LEFT.identity})
-    going.start(RIGHT.identity)
-    assert going.seconds_left() is None
+def test_what_is_found_done_later_was_done_before(going):
+    going.add([LEFT], {LEFT.identity})
     assert [entry.cached for entry in going.of_state("done")] == [True, True]
+
+
+def test_a_loss_is_a_line_and_the_stage_waits_again(going):
+    lines: list[str] = []
+    going.listeners.append(lambda entry: lines.append(line(entry)))
+    going.start(LEFT.identity)
+    assert going.lose(LEFT.identity, "worker died") == 1
+    assert lines[-1].endswith("goes on from its last saved state: its processes were lost: worker died")
+    assert (going.stages[LEFT.identity].state, going.stages[LEFT.identity].error) == ("waiting", "")
 
 
 def test_a_stage_starts_once_and_keeps_its_last_report(going):

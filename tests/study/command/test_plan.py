@@ -36,7 +36,7 @@ def test_the_plan_knows_what_is_done(options):
     finish(made.store, separators)
     made.print_plan()
     lines = text_of(made).splitlines()
-    assert lines[-2] == "2 of 8 stages are done; 6 would run."
+    assert "2 of 8 stages are done; 6 would run." in lines
     assert [line.split("  ")[-1] for line in lines if line.startswith("  done")] == [s.label for s in separators]
 
 
@@ -60,7 +60,7 @@ def test_the_plans_lines_are_never_wrapped(options, columns):
     lines = text_of(made).splitlines()
     arms = ["  arm ", "  bare ", "  reference ", "  source=none "]
     assert [line[: len(arm)] for line, arm in zip(lines[1:5], arms, strict=True)] == arms
-    assert all(stage.label in line for stage, line in zip(made.graph, lines[5:-2], strict=True))
+    assert all(stage.label in line for stage, line in zip(made.graph, lines[5 : 5 + len(made.graph)], strict=True))
     places = [line.index(level) for line, level in zip(lines[1:5], ("unet", "-  ", "frozen", "frozen"), strict=True)]
     assert places[0] == places[2] == places[3]
 

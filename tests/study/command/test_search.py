@@ -298,8 +298,8 @@ def test_gpus_where_there_are_none_are_refused(search_options, monkeypatch):
     with ExitStack() as stack:
         made(replace(search_options, gpus_per_worker=1.0), stack).run()
     (given,) = seen
-    assert [stage.kind.name for stage in given["expected"]] == ["finetuning"]
+    assert [stage.kind.name for stage in given["examples"]] == ["finetuning"]
     from study.cluster.connection import check_fits
 
     with pytest.raises(ValueError, match=r"a finetuning stage needs 1 GPU .*; the cluster can have at most 0"):
-        check_fits(given["expected"], given["execution"], {"CPU": 2.0, "GPU": 0.0})
+        check_fits(given["examples"], given["execution"], {"CPU": 2.0, "GPU": 0.0})

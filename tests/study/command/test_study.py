@@ -172,7 +172,7 @@ SITE_OPTIONS = {
     "max_cpus": 64,
     "max_gpus": 8,
     "checkpoint_every_s": 1.0,
-    "stages_per_trial": 1,
+    "hung_after_s": 60.0,
     "storage": None,
     "corpus_cache": None,
     "tagging_corpus": None,
@@ -200,7 +200,7 @@ def test_every_option_is_a_site_fact_or_decides_what_is_trained():
     # GPUs compute in bf16 with synchronised statistics, unless the precision is given.
     decisive |= {"gpus_per_worker"}
     decisive |= {"imagenet_weights", "hyperparameters"}
-    neither = {"plan", "explain"}
+    neither = {"plan", "explain", "stages_per_trial"}
     assert {field.name for field in dataclasses.fields(Options)} == {*SITE_OPTIONS} | decisive | neither
 
 

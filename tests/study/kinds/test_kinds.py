@@ -162,7 +162,7 @@ def test_a_state_saved_after_the_last_step_is_the_end(bench, stages, folders):
 
 
 def test_site_facts_change_no_bit(bench, stages, folders):
-    other = Bench(folders, checkpoint_every_s=0.0, feature_memory_bytes=0, max_cpus=64, stages_per_trial=5)
+    other = Bench(folders, checkpoint_every_s=0.0, feature_memory_bytes=0, max_cpus=64, hung_after_s=5.0)
     assert same(other.result(stages["random"]), bench.result(stages["random"]))
 
 

@@ -1,0 +1,408 @@
+"""The dispatcher: gives the next stage to each group of workers that asks, and takes note of what became of it.
+
+A group is a slot: processes that stay, and run one stage after another. Whenever a group is free it gets the ready
+stage with the longest way to go; while none is ready it waits, and it ends when no stage is left that it could run,
+when another kind of group needs its room, or when it has been idle for a while. A stage whose group was lost goes on
+in another group.
+
+It knows nothing of Ray. One lock guards all of it: groups speak to it from one thread, Ray Tune from another.
+"""
+
+import logging
+import pickle
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from study.cluster.desk import Assignment
+from study.cluster.execution import Execution, Resources
+from study.cluster.expected_seconds import Source
+from study.cluster.stage_queue import StageQueue
+from study.records.records import Records
+from study.records.stage_log import log_path
+from study.stages.graph import StageGraph
+from study.stages.progress import LOST, Progress
+from study.stages.stage import Stage, StoppingRule
+from study.store.store import Store
+
+TRIES = 4  # a stage fails when its group was lost so often, and so do stages if so many groups in a row cannot start
+IDLE_S = 30.0  # so long a group may keep its machine without a stage
+PLACED_WITHIN_S = 900.0  # so long stages wait for a machine that could hold their group
+LOOK_EVERY_S = 3.0  # how often to look for the results of other commands
+_log = logging.getLogger(__name__)
+
+Resource = Mapping[str, float]
+
+
+class Expected(Protocol):
+    """How long stages are expected to take."""
+
+    def __call__(self, stage: Stage) -> float: ...
+
+    def explained(self, stage: Stage) -> tuple[float, Source]: ...
+
+    def learn(self, stage: Stage, seconds: float) -> bool: ...
+
+
+class Claims(Protocol):
+    """Who trains a stage, if several commands work on one store."""
+
+    def take(self, identity: str) -> str | None: ...
+
+    def holder(self, identity: str) -> str | None: ...
+
+    def release(self, identity: str) -> None: ...
+
+
+class Feed(Protocol):
+    """Supplies stages that depend on the results of others, as a search does."""
+
+    def more(self) -> Sequence[Stage]:
+        """New stages; none while it waits for those that it gave before, and none at the end."""
+        ...
+
+    def rule_of(self, identity: str) -> StoppingRule | None:
+        """When to stop one of its stages early."""
+        ...
+
+
+@dataclass(kw_only=True)
+class Group:
+    """What the dispatcher knows of a group. `question`: the last one that it asked, `answer`: what it was told."""
+
+    resources: Resources
+    state: Literal["starting", "idle", "working", "ending"] = "starting"
+    stage: Stage | None = None
+    question: str = ""
+    answer: Assignment | None = None
+    # When it last changed its state, and when its stage last showed a sign of life.
+    since: float
+    alive_at: float = 0.0
+
+
+class Dispatcher:
+    """Decides which group runs which stage.
+
+    `limit` gives the CPUs and GPUs that the cluster can have, `holds` says whether its machines could hold a group.
+    Whoever connects it sets `answer`, which is called with a question and its answer, and `kill`, which is called with
+    the name of a group that hangs.
+    """
+
+    answer: Callable[[str, Assignment], None]
+    kill: Callable[[str], None]
+
+    def __init__(
+        self,
+        *,
+        graph: StageGraph,
+        store: Store,
+        execution: Execution,
+        progress: Progress,
+        facts: Mapping[str, str],
+        limit: Callable[[], Resource],
+        holds: Callable[[Resources], bool],
+        expected: Expected,
+        claims: Claims,
+        feed: Feed | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._graph, self._store, self._execution, self._progress = graph, store, execution, progress
+        self._facts = facts
+        self._limit, self._holds, self._feed, self._clock = limit, holds, feed, clock
+        self._queue = StageQueue(lambda stage: execution.resources_of(stage.kind.name), expected)
+        self._expected, self._claims = expected, claims
+        self._elsewhere: dict[str, Stage] = {}
+        self._looked_at = clock()
+        self._groups: dict[str, Group] = {}
+        self._failed_starts: dict[Resources, int] = {}
+        self._unplaced_since: dict[Resources, float] = {}
+        self._num_open = 0  # stages that have not ended
+        self._lock = threading.RLock()
+        progress.forecast = self.seconds_left
+        self._enter(list(graph))
+
+    def add(self, stages: Iterable[Stage]) -> None:
+        """Adds stages; those that need a stage that has failed under this command are skipped."""
+        with self._lock:
+            self._enter(self._graph.add(stages))
+            self._assign()
+
+    def wanted_group(self) -> Resources | None:
+        """What a further group should have, for a stage that is ready and that no group will take; None if nothing."""
+        with self._lock:
+            # The one with the longest way goes first, even if it must wait for room.
+            first = next(iter(self._unserved()), None)
+            return first if first is not None and self._has_room(first) else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether all stages have ended and the feed has no more."""
+        with self._lock:
+            return self._num_open == 0
+
+    @property
+    def only_starting(self) -> bool:
+        """Whether there is no group that has asked for anything."""
+        with self._lock:
+            return all(group.state == "starting" for group in self._groups.values())
+
+    def start_group(self, group: str, resources: Resources) -> None:
+        """A group is about to start."""
+        with self._lock:
+            self._groups[group] = Group(resources=resources, since=self._clock())
+
+    def ask(self, group: str, question: str, outcome: Mapping[str, Any] | None) -> None:
+        """A group asks for its next stage, and says what became of the last one. The same question may come again."""
+        with self._lock:
+            known = self._groups.get(group)
+            if known is None or known.state == "ending":
+                self.answer(question, Assignment())
+            elif known.question == question and known.answer is not None:
+                self.answer(question, known.answer)
+            else:
+                self._end_stage(known, outcome)
+                known.state, known.question, known.answer, known.since = "idle", question, None, self._clock()
+                self._failed_starts.pop(known.resources, None)
+                self._unplaced_since.pop(known.resources, None)
+                self._assign()
+
+    def report(self, group: str, identity: str, latest: dict[str, Any]) -> None:
+        """A sign of life of a group's stage, with its progress."""
+        with self._lock:
+            known = self._groups.get(group)
+            if known is not None and known.stage is not None and known.stage.identity == identity:
+                known.alive_at = self._clock()
+                self._progress.report(identity, latest)
+
+    def fail(self, group: str, identity: str, outcome: Mapping[str, Any]) -> None:
+        """A group's stage has failed, and its processes end with it."""
+        with self._lock:
+            known = self._groups.get(group)
+            if known is not None and known.stage is not None and known.stage.identity == identity:
+                self._end_stage(known, outcome)
+
+    def end_group(self, group: str, cause: str, *, unplaced: bool = False) -> None:
+        """A group has ended. What it was at waits for another. `unplaced`: no machine was free for it."""
+        with self._lock:
+            known = self._groups.pop(group, None)
+            if known is None:
+                return
+            if known.stage is not None:
+                self._lose(known, cause)
+            elif known.state == "starting" and unplaced:
+                self._note_unplaced(known.resources)
+            elif known.state == "starting":
+                self._failed_starts[known.resources] = self._failed_starts.get(known.resources, 0) + 1
+                if self._failed_starts[known.resources] >= TRIES:
+                    self._give_up(known.resources, f"no group of workers can start: {cause}")
+            self._assign()
+
+    def tick(self) -> None:
+        """What time alone brings about: idle groups end, and groups that hang are killed."""
+        with self._lock:
+            now = self._clock()
+            for name, group in self._groups.items():
+                if group.state == "idle" and now - group.since > IDLE_S:
+                    self._dismiss(group)
+                elif group.state == "working" and now - group.alive_at > self._execution.hung_after_s:
+                    group.alive_at = now
+                    _log.warning("killed %s: %s showed no sign of life", name, group.stage)
+                    self.kill(name)
+            if self._elsewhere and now - self._looked_at > LOOK_EVERY_S:
+                self._look_elsewhere()
+                self._looked_at = self._clock()
+            self._assign()
+
+    def note_shortage(self, present: Resource) -> None:
+        """Sets the progress's notice while groups wait for machines that are not there yet."""
+        with self._lock:
+            wanted = self._used()
+            short = [
+                f"{amount:g} {name} asked for, {present[name]:g} there"
+                for name, amount in wanted.items()
+                if amount > present[name]
+            ]
+            self._progress.notice = f"waiting for machines: {', '.join(short)}" if short else ""
+
+    def seconds_left(self) -> float | None:
+        """Seconds until the end, if no slot is ever idle; None while most of that would be guessed."""
+        with self._lock:
+            now, limit = self._clock(), self._limit()
+            seconds, guessed, longest = dict.fromkeys(limit, 0.0), 0.0, 0.0
+            open_now = [(stage, 0.0) for stage in self._queue.waiting()]
+            open_now += [(group.stage, now - group.since) for group in self._groups.values() if group.stage]
+            total = 0.0
+            for stage, spent in open_now:
+                expected, source = self._expected.explained(stage)
+                rest = max(expected - spent, 0.0)
+                longest = max(longest, self._queue.way_of(stage.identity) - expected + rest)
+                total, guessed = total + rest, guessed + rest * (source == "guessed")
+                for name, amount in self._execution.resources_of(stage.kind.name).total.items():
+                    seconds[name] += rest * amount
+            if guessed > total / 2 or not open_now:
+                return None
+            return max(longest, *(seconds[name] / limit[name] for name in limit if limit[name]))
+
+    def _enter(self, new: list[Stage]) -> None:
+        """Puts new stages into the queue, and then those that the feed adds."""
+        while True:
+            done = self._store.done_identities(stage.identity for stage in new)
+            self._progress.add(new, done)
+            self._queue.add(new, done)
+            self._num_open += len(new) - len(done)
+            for stage in new:
+                if stage.identity not in done:
+                    for parent in stage.parents.values():
+                        self._skip_if_hopeless(stage, parent)
+            if self._feed is None or not (more := self._feed.more()):
+                return
+            new = self._graph.add(more)
+
+    def _assign(self) -> None:
+        """Gives ready stages to idle groups, and ends groups that no stage needs."""
+        for group in self._idle():
+            if self._stands_in_the_way(group):
+                self._dismiss(group)
+            elif (stage := self._claimed(group.resources)) is not None:
+                self._give(group, stage)
+        for group in self._idle():
+            num_idle = sum(other.resources == group.resources for other in self._idle())
+            if num_idle > self._queue.num_waiting(group.resources) or self._stands_in_the_way(group):
+                self._dismiss(group)
+
+    def _claimed(self, resources: Resources) -> Stage | None:
+        """The first ready stage that no other command has claimed or done; from now on this command's."""
+        while (stage := self._queue.take(resources)) is not None:
+            holder = self._claims.take(stage.identity)
+            if holder is not None:
+                self._elsewhere[stage.identity] = stage
+                self._progress.leave(stage.identity, holder)
+            elif self._store.done(stage.identity) is not None:
+                self._settle(stage, "done", found=True)
+            else:
+                return stage
+        return None
+
+    def _look_elsewhere(self) -> None:
+        """Takes note of what other commands have done, and takes over what they have given up."""
+        for identity, stage in list(self._elsewhere.items()):
+            is_done = self._store.done(identity) is not None
+            if is_done or self._claims.holder(identity) is None:
+                del self._elsewhere[identity]
+            if is_done:
+                self._settle(stage, "done", found=True)
+            elif identity not in self._elsewhere:
+                self._progress.take_back(identity)
+                self._queue.put_back(stage)
+
+    def _idle(self) -> list[Group]:
+        return [group for group in self._groups.values() if group.state == "idle"]
+
+    def _stands_in_the_way(self, group: Group) -> bool:
+        """Whether a stage that needs another kind of group, and has a longer way than any for this one, lacks room."""
+        own = self._queue.way(group.resources) or 0.0
+        others = [other for other in self._unserved() if other != group.resources]
+        return any(
+            (self._queue.way(other) or 0.0) > own and not self._has_room(other, when_ended=True) for other in others
+        )
+
+    def _unserved(self) -> list[Resources]:
+        """What stages take that are ready, and for which no group is about to start; the longest way first."""
+        starting = [group.resources for group in self._groups.values() if group.state == "starting"]
+        shapes: Any = self._queue.shapes()
+        return [shape for shape in shapes if self._queue.num_ready(shape) > starting.count(shape)]
+
+    def _give(self, group: Group, stage: Stage) -> None:
+        rule = self._feed.rule_of(stage.identity) if self._feed else None
+        group.answer = Assignment(identity=stage.identity, label=stage.label, stage=pickle.dumps((stage, rule)))
+        group.state, group.stage, group.since = "working", stage, self._clock()
+        group.alive_at = group.since
+        self._progress.start(stage.identity)
+        self.answer(group.question, group.answer)
+
+    def _dismiss(self, group: Group) -> None:
+        group.state = "ending"
+        self.answer(group.question, Assignment())
+
+    def _end_stage(self, group: Group, outcome: Mapping[str, Any] | None) -> None:
+        stage, group.stage = group.stage, None
+        if stage is None or outcome is None:
+            return
+        if outcome["state"] == "done" and self._store.done(stage.identity) is None:
+            place = self._execution.storage
+            outcome = {"state": "failed", "error": f"done, but not seen in {place} from here: is it shared?"}
+        is_whole = outcome["state"] == "done" and self._progress.stages[stage.identity].num_losses == 0
+        if is_whole and self._expected.learn(stage, self._clock() - group.since):
+            self._queue.estimate_again()
+        if not outcome.get("is_recorded", True):
+            self._fail(stage, outcome["error"])
+        else:
+            self._settle(stage, outcome["state"], outcome.get("error", ""))
+
+    def _settle(self, stage: Stage, state: Any, error: str = "", *, found: bool = False) -> None:
+        """The end of a stage, and what it makes possible or impossible. `found`: another command has done it."""
+        self._num_open -= 1
+        self._claims.release(stage.identity)
+        if state == "done":
+            self._queue.end(stage.identity)
+        else:
+            self._queue.drop(stage.identity)
+        if found:
+            self._progress.found_done(stage.identity)
+        else:
+            self._progress.end(stage.identity, state, error)
+        for descendant in self._queue.descendants(stage.identity) if state != "done" else ():
+            self._skip_if_hopeless(descendant, stage)
+        if self._feed is not None:
+            self._enter([])
+
+    def _skip_if_hopeless(self, stage: Stage, ancestor: Stage) -> None:
+        """Skips a stage that waits for the result of one which will have none."""
+        causes = {"failed": "failed", "skipped": "was skipped", "pruned": "was stopped early"}
+        cause = causes.get(self._progress.stages[ancestor.identity].state)
+        if cause and self._progress.stages[stage.identity].state == "waiting":
+            self._num_open -= 1
+            self._queue.drop(stage.identity)
+            self._progress.end(stage.identity, "skipped", f"its parent {cause}: {ancestor.label}")
+
+    def _lose(self, group: Group, cause: str) -> None:
+        """A stage whose group is gone waits again, unless it had ended or this has happened too often."""
+        stage, group.stage = group.stage, None
+        assert stage is not None
+        if self._store.done(stage.identity) is not None:
+            self._settle(stage, "done")
+            return
+        num_losses = self._progress.lose(stage.identity, cause)
+        if num_losses < TRIES:
+            self._queue.put_back(stage)
+            return
+        error = f"{LOST} {num_losses} times, the last time: {cause}; see {log_path(stage)}"
+        self._fail(stage, error)
+
+    def _fail(self, stage: Stage, error: str) -> None:
+        Records(self._store).write_failure(stage, error, self._facts)
+        self._settle(stage, "failed", error)
+
+    def _note_unplaced(self, resources: Resources) -> None:
+        since = self._unplaced_since.setdefault(resources, self._clock())
+        is_served = any(g.resources == resources and g.state != "starting" for g in self._groups.values())
+        if self._clock() - since > PLACED_WITHIN_S and not is_served and not self._holds(resources):
+            self._give_up(resources, f"no machine could hold {resources} within {PLACED_WITHIN_S:g} s")
+
+    def _give_up(self, resources: Resources, error: str) -> None:
+        self._failed_starts.pop(resources, None)
+        self._unplaced_since.pop(resources, None)
+        for stage in self._queue.ready(resources):
+            self._fail(stage, error)
+
+    def _has_room(self, resources: Resources, *, when_ended: bool = False) -> bool:
+        """Whether the cluster has room for another group, now or when those have ended that are about to."""
+        used, limit = self._used(without="ending" if when_ended else ""), self._limit()
+        return all(used[name] + amount <= limit[name] + 1e-9 for name, amount in resources.total.items())
+
+    def _used(self, without: str = "") -> dict[str, float]:
+        """What all groups take, except for those in the state `without`."""
+        totals = [group.resources.total for group in self._groups.values() if group.state != without]
+        return {name: sum(total[name] for total in totals) for name in ("CPU", "GPU")}
