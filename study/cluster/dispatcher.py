@@ -162,7 +162,10 @@ class Dispatcher:
             elif known.question == question and known.answer is not None:
                 self.answer(question, known.answer)
             else:
-                self._end_stage(known, outcome)
+                if known.stage is not None and outcome is None:
+                    self._lose(known, "a worker died")  # these are new workers of the same group
+                else:
+                    self._end_stage(known, outcome)
                 known.state, known.question, known.answer, known.since = "idle", question, None, self._clock()
                 self._failed_starts.pop(known.resources, None)
                 self._unplaced_since.pop(known.resources, None)

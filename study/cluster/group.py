@@ -13,6 +13,8 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from study.cluster.connection import NoProcessGroup, PlacementGroupRecorder
 from study.cluster.execution import Work
 
+WORKER_LOSSES = 3  # so often a group's workers are replaced
+
 
 class _Trainer(DataParallelTrainer):
     """Without two processes per run that do nothing for stages.
@@ -27,7 +29,7 @@ class _Trainer(DataParallelTrainer):
 
 
 def run_group(work: Work, *, scratch: str) -> None:
-    """Starts the workers, and returns when they are told to end. Any loss of a process ends them, and raises."""
+    """Starts the workers, replaces lost ones, and returns when they are told to end. Raises if they cannot go on."""
     resources = work.resources
     uses_gpu = resources.gpus_per_worker > 0
     per_worker = {"CPU": resources.cpus_per_worker} | ({"GPU": resources.gpus_per_worker} if uses_gpu else {})
@@ -43,7 +45,10 @@ def run_group(work: Work, *, scratch: str) -> None:
             # A name that was used before would load what Train left there.
             name=f"train-{uuid.uuid4().hex}",
             storage_path=scratch,
-            failure_config=FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0),
+            # Train replaces lost workers faster than Tune replaces the group. What stays lost ends the group.
+            failure_config=FailureConfig(
+                max_failures=WORKER_LOSSES, controller_failure_limit=0, max_preemption_failures=WORKER_LOSSES
+            ),
             callbacks=[TuneReportCallback(), PlacementGroupRecorder(work.group)],  # pyright: ignore[reportArgumentType]
         ),
     )

@@ -1,8 +1,8 @@
 """The worker: it runs in Ray Train's processes, one stage after another, and writes all results into the store.
 
 The first worker of a group asks at the desk for the next stage, and tells the others. An error in a stage is an
-outcome, not a crash: it is recorded and reported, and the next stage runs. A group that loses a process ends; the
-dispatcher gives its stage to another one.
+outcome, not a crash: it is recorded and reported, and the next stage runs. When a
+group loses a worker, all of them are replaced, and the dispatcher gives its stage to whoever asks next.
 """
 
 import os

@@ -38,12 +38,12 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 Run = Callable[..., Watched]
 
 
-@pytest.fixture
-def run(scratch: str, tmp_path: Path) -> Run:
-    """Runs stages on the cluster, as one command does; keywords go to the execution."""
+@pytest.fixture(scope="session")
+def run_in(scratch: str) -> Run:
+    """Runs stages on the cluster, as one command does, with their store in a folder; keywords go to the execution."""
 
-    def run(stages: Iterable[Stage], watch: Callable[[Dispatcher, Watched], Any] | None = None, **execution: Any):
-        place = Execution(storage=str(tmp_path), **execution)
+    def run(folder: Path, stages: Iterable[Stage], **execution: Any) -> Watched:
+        place = Execution(storage=str(folder), **execution)
         progress, command = Watched(), uuid.uuid4().hex[:12]
         dispatcher = Dispatcher(
             graph=StageGraph(stages),
@@ -56,9 +56,13 @@ def run(scratch: str, tmp_path: Path) -> Run:
             expected=Flat(),
             claims=Claims(Store(place.storage), command),
         )
-        if watch is not None:
-            watch(dispatcher, progress)
         schedule(dispatcher, execution=place, command=command, facts={}, scratch=scratch)
         return progress
 
     return run
+
+
+@pytest.fixture
+def run(run_in: Run, tmp_path: Path) -> Run:
+    """As `run_in`, in the test's own folder."""
+    return partial(run_in, tmp_path)

@@ -159,6 +159,14 @@ def test_a_stage_that_loses_every_group_fails_at_the_fourth_and_is_recorded(tmp_
     assert dict(row["facts"])["command"] == "this"
 
 
+def test_new_workers_of_a_group_count_as_a_loss(tmp_path):
+    cluster = Cluster(tmp_path, [toy("a")])
+    (group,) = cluster.start()
+    assert cluster.ask(group) == "a"
+    assert cluster.ask(group) == "a"
+    assert cluster.progress.stages[toy("a").identity].num_losses == 1
+
+
 def test_a_group_lost_after_its_stage_was_done_costs_nothing(tmp_path):
     cluster = Cluster(tmp_path, [toy("a")])
     (group,) = cluster.start()
@@ -265,6 +273,19 @@ def test_a_feed_is_asked_after_each_end(tmp_path):
     assert cluster.ask(group) == "1"
     assert [cluster.finish(group, toy(str(number))) for number in (1, 2)] == ["2", "3"]
     assert cluster.finish(group, toy("3")) == "end" and cluster.dispatcher.finished
+
+
+def test_stages_are_added_while_it_runs(tmp_path):
+    bad = toy("bad", run=fails)
+    cluster = Cluster(tmp_path, [toy("first"), bad], num_cpus=1)
+    (group,) = cluster.start()
+    assert cluster.ask(group) == "first"
+    assert cluster.finish(group, toy("first")) == "bad"
+    cluster.dispatcher.add([toy("second", toy("first"))])
+    assert cluster.ask(group, {"state": "failed", "error": "ValueError: no"}) == "second"
+    cluster.dispatcher.add([toy("too late", bad)])
+    assert cluster.finish(group, toy("second", toy("first"))) == "end"
+    assert cluster.progress.states() == {"first": "done", "bad": "failed", "second": "done", "too late": "skipped"}
 
 
 def test_what_is_done_counts_and_what_cannot_be_seen_fails(tmp_path):

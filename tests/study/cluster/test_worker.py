@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,15 +11,16 @@ import pytest
 from components.training.checkpoint import weights_from_bytes
 from experiments.presets import TINY
 from study.cluster.execution import Execution, Resources
-from study.corpora.corpora import open_corpora
+from study.corpora.corpora import Corpora, open_corpora
 from study.design.trial import Trial, bare_trial
 from study.design.trial_to_stages import final_stage
 from study.kinds.weights import WEIGHTS
 from study.records.stage_log import log_path
-from study.stages.stage import StageRun
+from study.stages.stage import Stage, StageRun
 from study.store.store import Store
 from tests.study.cluster import toy_kinds
 from tests.study.cluster.toy_kinds import TOLD, toy
+from tests.study.cluster.watched import Watched
 
 pytestmark = pytest.mark.cluster
 TWO = Resources(num_workers=2)
@@ -32,13 +34,33 @@ def draws(folder: Path) -> dict[tuple[int, int], tuple[int, int]]:
     return found
 
 
-def test_two_workers_train_one_stage_on_the_draws_of_one(run, tmp_path):
-    corpora = open_corpora(["tagging"], {}, TINY.generated, tmp_path / "corpora", lambda *progress: None)
-    stage = dataclasses.replace(final_stage(bare_trial(Trial()), 0, TINY.recipe, corpora), kind=TOLD)
+BAD, GOOD = toy("bad", run=toy_kinds.fails_on_the_second_worker), toy("good", run=toy_kinds.adds_up)
+LATE = toy("late", run=toy_kinds.fails_before_the_first_worker_asks)
+SHAKEN, HALVED = toy("shaken", run=toy_kinds.loses_its_second_worker), toy("halved", run=toy_kinds.gathers_late)
 
-    progress = run([stage], default_resources=TWO, corpora=corpora.places, checkpoint_every_s=0.0)
 
-    assert set(progress.states().values()) == {"done"}
+class Pair(NamedTuple):
+    """A study whose stages two workers train together, one of them on a corpus."""
+
+    folder: Path
+    progress: Watched
+    corpora: Corpora
+    told: Stage
+
+
+@pytest.fixture(scope="module")
+def pair(run_in, tmp_path_factory) -> Pair:
+    folder = tmp_path_factory.mktemp("pair")
+    corpora = open_corpora(["tagging"], {}, TINY.generated, folder / "corpora", lambda *progress: None)
+    told = dataclasses.replace(final_stage(bare_trial(Trial()), 0, TINY.recipe, corpora), kind=TOLD)
+    stages = [told, BAD, toy("child", BAD), LATE, SHAKEN, HALVED, GOOD]
+    places = {"corpora": corpora.places, "checkpoint_every_s": 0.0}
+    return Pair(folder, run_in(folder, stages, default_resources=TWO, **places), corpora, told)
+
+
+def test_two_workers_train_one_stage_on_the_draws_of_one(pair):
+    tmp_path, stage, corpora = pair.folder, pair.told, pair.corpora
+    assert pair.progress.states()[stage.label] == "done"
     store = Store(tmp_path)
     done = store.done(stage.identity)
     assert done is not None
@@ -64,25 +86,19 @@ def test_two_workers_train_one_stage_on_the_draws_of_one(run, tmp_path):
     assert outcome["metrics"]["num_steps"] == result.metrics["num_steps"]
 
 
-def test_a_failure_of_one_of_two_workers_is_final_and_a_lost_one_is_not(run, tmp_path):
-    bad, good = toy("bad", run=toy_kinds.fails_on_the_second_worker), toy("good", run=toy_kinds.adds_up)
-    late = toy("late", run=toy_kinds.fails_before_the_first_worker_asks)
-    shaken, halved = toy("shaken", run=toy_kinds.loses_its_second_worker), toy("halved", run=toy_kinds.gathers_late)
-
-    stages = [bad, toy("child", bad), late, shaken, halved, good]
-    progress = run(stages, default_resources=TWO)
-
-    assert progress.states() == {
-        "bad": "failed", "child": "skipped", "late": "failed", "shaken": "done", "halved": "done", "good": "done",
+def test_a_failure_of_one_of_two_workers_is_final_and_a_lost_one_is_not(pair):
+    folder, progress = pair.folder, pair.progress
+    assert {label: state for label, state in progress.states().items() if state != "done"} == {
+        "bad": "failed", "child": "skipped", "late": "failed",
     }  # fmt: skip
     assert progress.error("late") == "ValueError: the second worker was too fast"
     assert progress.error("bad") == "ValueError: the second worker does not like its share"
     assert progress.labels("failed") == ["bad", "late"]
-    store = Store(tmp_path)
-    tried = {stage.label: len(store.attempts(stage.identity)) for stage in (bad, late, shaken, halved, good)}
+    store = Store(folder)
+    tried = {stage.label: len(store.attempts(stage.identity)) for stage in (BAD, LATE, SHAKEN, HALVED, GOOD)}
     assert tried == {"bad": 1, "late": 1, "shaken": 2, "halved": 2, "good": 1}
-    assert store.read(halved.identity, "value") == b"[0, 1]"  # never the share of one
-    assert store.read(good.identity, "value") == b"3"
-    assert "the second worker does not like its share" in (tmp_path / log_path(bad, worker=1)).read_text()
-    (record,) = (tmp_path / "records" / "stages").glob(f"{bad.identity}-001-*.parquet")
+    assert store.read(HALVED.identity, "value") == b"[0, 1]"  # never the share of one
+    assert store.read(GOOD.identity, "value") == b"3"
+    assert "the second worker does not like its share" in (folder / log_path(BAD, worker=1)).read_text()
+    (record,) = (folder / "records" / "stages").glob(f"{BAD.identity}-001-*.parquet")
     assert pq.read_table(record).to_pylist()[0]["state"] == "failed"
