@@ -71,6 +71,7 @@ class Clerk:
                     self._handle(message)
                 self._dispatcher.note_shortage(present_resources())
                 self._dispatcher.tick()
+                self._dispatcher.assign()
         except BaseException as error:
             self._error = error
 

@@ -25,6 +25,7 @@ from study.records.stage_log import log_path
 from study.stages.graph import StageGraph
 from study.stages.progress import LOST, Progress
 from study.stages.stage import Stage, StoppingRule
+from study.store.storage import concurrently
 from study.store.store import Store
 
 TRIES = 4  # a stage fails when its group was lost so often, and so do stages if so many groups in a row cannot start
@@ -110,7 +111,8 @@ class Dispatcher:
     ) -> None:
         self._graph, self._store, self._execution, self._progress = graph, store, execution, progress
         self._facts = facts
-        self._limit, self._holds, self._feed, self._clock = limit, holds, feed, clock
+        self._limit_now, self._limit = limit, limit()
+        self._holds, self._feed, self._clock = holds, feed, clock
         self._queue = StageQueue(lambda stage: execution.resources_of(stage.kind.name), expected)
         self._expected, self._claims = expected, claims
         self._elsewhere: dict[str, Stage] = {}
@@ -127,7 +129,6 @@ class Dispatcher:
         """Adds stages; those that need a stage that has failed under this command are skipped."""
         with self._lock:
             self._enter(self._graph.add(stages))
-            self._assign()
 
     def wanted_group(self) -> Resources | None:
         """What a further group should have, for a stage that is ready and that no group will take; None if nothing."""
@@ -169,7 +170,6 @@ class Dispatcher:
                 known.state, known.question, known.answer, known.since = "idle", question, None, self._clock()
                 self._failed_starts.pop(known.resources, None)
                 self._unplaced_since.pop(known.resources, None)
-                self._assign()
 
     def report(self, group: str, identity: str, latest: dict[str, Any]) -> None:
         """A sign of life of a group's stage, with its progress."""
@@ -200,12 +200,31 @@ class Dispatcher:
                 self._failed_starts[known.resources] = self._failed_starts.get(known.resources, 0) + 1
                 if self._failed_starts[known.resources] >= TRIES:
                     self._give_up(known.resources, f"no group of workers can start: {cause}")
-            self._assign()
+
+    def assign(self) -> None:
+        """Gives ready stages to idle groups, and ends groups that no stage needs."""
+        with self._lock:
+            while candidates := self._candidates():
+                stages = [stage for _, stage in candidates]
+                # On an object store each claim takes a second.
+                holders = concurrently(self._claims.take, [stage.identity for stage in stages])
+                for (group, stage), holder in zip(candidates, holders, strict=True):
+                    if holder is not None:
+                        self._elsewhere[stage.identity] = stage
+                        self._progress.leave(stage.identity, holder)
+                    elif self._store.done(stage.identity) is not None:
+                        self._settle(stage, "done", found=True)
+                    else:
+                        self._give(group, stage)
+            for group in self._idle():
+                num_idle = sum(other.resources == group.resources for other in self._idle())
+                if num_idle > self._queue.num_waiting(group.resources) or self._stands_in_the_way(group):
+                    self._dismiss(group)
 
     def tick(self) -> None:
-        """What time alone brings about: idle groups end, and groups that hang are killed."""
+        """What time alone brings about: machines come and go, idle groups end, groups that hang are killed."""
         with self._lock:
-            now = self._clock()
+            now, self._limit = self._clock(), self._limit_now()
             for name, group in self._groups.items():
                 if group.state == "idle" and now - group.since > IDLE_S:
                     self._dismiss(group)
@@ -216,7 +235,6 @@ class Dispatcher:
             if self._elsewhere and now - self._looked_at > LOOK_EVERY_S:
                 self._look_elsewhere()
                 self._looked_at = self._clock()
-            self._assign()
 
     def note_shortage(self, present: Resource) -> None:
         """Sets the progress's notice while groups wait for machines that are not there yet."""
@@ -232,7 +250,7 @@ class Dispatcher:
     def seconds_left(self) -> float | None:
         """Seconds until the end, if no slot is ever idle; None while most of that would be guessed."""
         with self._lock:
-            now, limit = self._clock(), self._limit()
+            now, limit = self._clock(), self._limit
             seconds, guessed, longest = dict.fromkeys(limit, 0.0), 0.0, 0.0
             open_now = [(stage, 0.0) for stage in self._queue.waiting()]
             open_now += [(group.stage, now - group.since) for group in self._groups.values() if group.stage]
@@ -263,30 +281,15 @@ class Dispatcher:
                 return
             new = self._graph.add(more)
 
-    def _assign(self) -> None:
-        """Gives ready stages to idle groups, and ends groups that no stage needs."""
+    def _candidates(self) -> list[tuple[Group, Stage]]:
+        """Idle groups with the stages that they would run; groups that stand in the way of others are ended."""
+        found = []
         for group in self._idle():
             if self._stands_in_the_way(group):
                 self._dismiss(group)
-            elif (stage := self._claimed(group.resources)) is not None:
-                self._give(group, stage)
-        for group in self._idle():
-            num_idle = sum(other.resources == group.resources for other in self._idle())
-            if num_idle > self._queue.num_waiting(group.resources) or self._stands_in_the_way(group):
-                self._dismiss(group)
-
-    def _claimed(self, resources: Resources) -> Stage | None:
-        """The first ready stage that no other command has claimed or done; from now on this command's."""
-        while (stage := self._queue.take(resources)) is not None:
-            holder = self._claims.take(stage.identity)
-            if holder is not None:
-                self._elsewhere[stage.identity] = stage
-                self._progress.leave(stage.identity, holder)
-            elif self._store.done(stage.identity) is not None:
-                self._settle(stage, "done", found=True)
-            else:
-                return stage
-        return None
+            elif (stage := self._queue.take(group.resources)) is not None:
+                found.append((group, stage))
+        return found
 
     def _look_elsewhere(self) -> None:
         """Takes note of what other commands have done, and takes over what they have given up."""
@@ -402,7 +405,7 @@ class Dispatcher:
 
     def _has_room(self, resources: Resources, *, when_ended: bool = False) -> bool:
         """Whether the cluster has room for another group, now or when those have ended that are about to."""
-        used, limit = self._used(without="ending" if when_ended else ""), self._limit()
+        used, limit = self._used(without="ending" if when_ended else ""), self._limit
         return all(used[name] + amount <= limit[name] + 1e-9 for name, amount in resources.total.items())
 
     def _used(self, without: str = "") -> dict[str, float]:

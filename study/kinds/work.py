@@ -1,7 +1,7 @@
 """The work of a stage in FLOPs, from its configuration and its corpus' tracks, by torch's own counter.
 
 Convolutions and matrix products count, as torch counts them; the rest is small. Each network runs once, with random
-weights on one segment: tensors without content ("meta") cannot pass the parts that are kept in full precision.
+weights on one segment, forward and back: tensors without content ("meta") cannot pass the parts in full precision.
 """
 
 from collections.abc import Callable
@@ -9,18 +9,17 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.random import fork_rng
 from torch.utils.flop_counter import FlopCounterMode
 
 from components.corpora.corpus import Corpus
 from components.networks.classifier import Classifier
 from components.networks.joint_network import JointNetwork
-from components.networks.separator import Separator
+from components.networks.separator import Separation, Separator
 from components.objectives.probe import ProbeNetwork
 from components.training.training_config import TrainingConfig
 from study.stages.identity import canonical, to_json
-
-BACKWARD = 2.0  # the gradients' work over that of the forward pass: two products for each one
 
 
 def training_work(
@@ -42,31 +41,34 @@ def num_segments(corpus: Corpus, split: str, num_samples: int, overlap: float = 
 def separation_work(config: Any, corpus_path: str) -> float:
     corpus, spectrogram = Corpus.open(corpus_path), config.separator.spectrogram
     scored = spectrogram.num_samples(config.evaluation_frames or config.num_frames)
-    each = forward_of(Separator, config.separator, spectrogram.num_samples(config.num_frames))
+    each, backward = step_of(Separator, config.separator, spectrogram.num_samples(config.num_frames))
     one_scored = forward_of(Separator, config.separator, scored)
     # Validation and test hear segments of another length: they count as so many of training.
     validated, tested = (num_segments(corpus, split, scored) * one_scored / each for split in ("validation", "test"))
     trained = training_work(
-        config.training, num_examples=None, forward=each, backward=BACKWARD * each, num_validated=round(validated)
+        config.training, num_examples=None, forward=each, backward=backward, num_validated=round(validated)
     )
     return trained + tested * each
 
 
 def classification_work(config: Any, corpus_path: str) -> float:
-    each = forward_of(Classifier, config.classifier, config.classifier.num_samples)
-    return _classifier_work(config, corpus_path, config.classifier.num_samples, learns=each, frozen=0.0)
+    num_samples = config.classifier.num_samples
+    forward, backward = step_of(Classifier, config.classifier, num_samples)
+    return _classifier_work(config, corpus_path, num_samples, learns=forward, backward=backward)
 
 
 def finetuning_work(config: Any, corpus_path: str) -> float:
     num_samples = config.joint.num_samples
-    whole = forward_of(JointNetwork, config.joint, num_samples)
-    separator = forward_of(Separator, config.joint.separator, num_samples)
-    if config.unet != "frozen":
-        return _classifier_work(config, corpus_path, num_samples, learns=whole, frozen=0.0)
-    return _classifier_work(config, corpus_path, num_samples, learns=whole - separator, frozen=separator)
+    is_frozen = config.unet == "frozen"
+    whole, backward = step_of(JointNetwork, config.joint, num_samples, "separator" if is_frozen else "")
+    frozen = forward_of(Separator, config.joint.separator, num_samples) if is_frozen else 0.0
+    learns = whole - frozen
+    return _classifier_work(config, corpus_path, num_samples, learns=learns, backward=backward, frozen=frozen)
 
 
-def _classifier_work(config: Any, corpus_path: str, num_samples: int, *, learns: float, frozen: float) -> float:
+def _classifier_work(
+    config: Any, corpus_path: str, num_samples: int, *, learns: float, backward: float, frozen: float = 0.0
+) -> float:
     """`learns` and `frozen`: forward FLOPs of a segment in the parts that learn and in those that do not."""
     corpus, segments = Corpus.open(corpus_path), config.segments
     num_validated = num_segments(corpus, "validation", num_samples, segments.validation_overlap)
@@ -76,7 +78,7 @@ def _classifier_work(config: Any, corpus_path: str, num_samples: int, *, learns:
         config.training,
         num_examples=num_examples,
         forward=learns if is_kept else learns + frozen,
-        backward=BACKWARD * learns,
+        backward=backward,
         num_validated=num_validated,
     )
     if is_kept:
@@ -105,7 +107,14 @@ def probe_work(config: Any, corpus_path: str) -> float:
 
 def forward_of(network: Callable[[Any], nn.Module], config: Any, num_samples: int) -> float:
     """FLOPs of one segment's way through a network."""
-    return _forward(network, _Config(config), num_samples)
+    return _flops(network, _Config(config), num_samples, "")[0]
+
+
+def step_of(
+    network: Callable[[Any], nn.Module], config: Any, num_samples: int, frozen: str = ""
+) -> tuple[float, float]:
+    """FLOPs of one segment's way forward, and of the gradients' way back; `frozen`: the part that does not learn."""
+    return _flops(network, _Config(config), num_samples, frozen)
 
 
 class _Config:
@@ -122,10 +131,16 @@ class _Config:
 
 
 @cache
-def _forward(network: Callable[[Any], nn.Module], config: _Config, num_samples: int) -> float:
-    with torch.no_grad():
+def _flops(network: Callable[[Any], nn.Module], config: _Config, num_samples: int, frozen: str) -> tuple[float, float]:
+    with fork_rng(devices=[]):
         built: Any = network(config.config).eval()
-        waveform: Tensor = torch.empty(1, num_samples)
-        with FlopCounterMode(display=False) as counter:
-            built.classify(built.features(waveform)) if hasattr(built, "classify") else built(waveform)
-    return float(counter.get_total_flops())
+    if frozen:
+        built.get_submodule(frozen).requires_grad_(False)
+    waveform = torch.zeros(1, num_samples)
+    with FlopCounterMode(display=False) as counter:
+        output = built.classify(built.features(waveform)) if hasattr(built, "classify") else built(waveform)
+        forward = float(counter.get_total_flops())
+        learnt = output.mask if isinstance(output, Separation) else output
+        if learnt.requires_grad:
+            learnt.sum().backward()
+    return forward, counter.get_total_flops() - forward

@@ -180,5 +180,8 @@ def open_storage(location: str | Path, filesystem: fs.FileSystem | None = None) 
 
 def concurrently(function: Callable[[Item], Value], items: Iterable[Item]) -> list[Value]:
     """[function(item) for item in items], several at once: each request to an object store takes long."""
+    items = list(items)
+    if len(items) < 2:
+        return [function(item) for item in items]
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
         return list(pool.map(function, items))

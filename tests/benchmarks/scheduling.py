@@ -131,9 +131,10 @@ def simulated(stages: Collection[Stage], true: Mapping[str, float], slots: int, 
         if identity:
             store.known.add(identity)
         dispatcher.ask(group, f"{group}:{next(number)}", {"state": "done"} if identity else None)
+        dispatcher.tick()
+        dispatcher.assign()
         while ended:
             dispatcher.end_group(ended.pop(), "")
-        dispatcher.tick()
     return now[0]
 
 

@@ -47,7 +47,12 @@ def family(process: "subprocess.Popen[str]") -> list[psutil.Process]:
 
 def workers(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     """Those that train."""
-    return [p for p in family(process) if "RayTrainWorker" in _name(p)]
+    return named(process, "RayTrainWorker")
+
+
+def named(process: "subprocess.Popen[str]", name: str) -> list[psutil.Process]:
+    """Those of its processes that run Ray's actors of a class."""
+    return [p for p in family(process) if name in _name(p)]
 
 
 def _name(process: psutil.Process) -> str:

@@ -77,6 +77,13 @@ class Head:
         self._log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def kill_node(self) -> None:
+        """The machine that was added last is gone, with all that ran on it."""
+        main = psutil.Process(self._nodes.pop().pid)
+        for process in [*main.children(recursive=True), main]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
     def add_node(self, num_cpus: int, **settings: str) -> None:
         """Another machine, as far as Ray can tell, with environment variables of its own."""
         self._nodes.append(self._start_node(f"--address={self.cluster}", f"--num-cpus={num_cpus}", **settings))

@@ -73,6 +73,7 @@ class Cluster:
         self._num_questions += 1
         self.told.pop(group, None)
         self.dispatcher.ask(group, f"{group}:{self._num_questions}", outcome)
+        self.dispatcher.assign()
         return self.told.get(group)
 
     def finish(self, group: str, stage: Stage) -> str | None:
@@ -108,6 +109,7 @@ def test_a_question_that_is_repeated_gets_the_same_answer(tmp_path):
     cluster.dispatcher.answer = lambda question, assignment: told.append(assignment.label)
     for _ in range(2):
         cluster.dispatcher.ask(group, "question", None)
+        cluster.dispatcher.assign()
 
     assert told == ["a", "a"]
 
@@ -118,6 +120,7 @@ def test_only_the_workers_need_to_import_a_stage(tmp_path):
     found: list[Assignment] = []
     cluster.dispatcher.answer = lambda question, assignment: found.append(assignment)
     cluster.dispatcher.ask(group, "question", None)
+    cluster.dispatcher.assign()
 
     assert isinstance(found[0].stage, bytes) and pickle.loads(found[0].stage) == (toy("a"), None)
 
@@ -209,6 +212,7 @@ def test_idle_groups_give_their_machine_back(tmp_path):
     assert cluster.finish(second, toy("short")) is None
     cluster.now += dispatcher.IDLE_S + 1
     cluster.dispatcher.tick()
+    cluster.dispatcher.assign()
     assert cluster.told[second] == "end"
     cluster.dispatcher.end_group(second, "")
 
@@ -224,6 +228,7 @@ def test_a_hanging_group_is_killed_once(tmp_path):
     cluster.dispatcher.report(group, toy("a").identity, {"step": 1})
     for cluster.now in (150.0, 195.0, 200.0):
         cluster.dispatcher.tick()
+        cluster.dispatcher.assign()
 
     assert cluster.killed == [group]
 
@@ -310,7 +315,8 @@ def test_what_another_command_trains_is_waited_for_and_taken_over_if_it_gives_up
 
     assert first.finish(one, root) == "child"
     second.now += dispatcher.LOOK_EVERY_S + 1
-    second.dispatcher.tick()  # it finds the result, and that the child is being trained
+    second.dispatcher.tick()
+    second.dispatcher.assign()  # it finds the result, and that the child is being trained
     assert second.progress.states() == {"root": "done", "child": "elsewhere", "other": "done"}
     assert second.progress.stages[root.identity].cached
     assert first.progress.states()["other"] == "waiting"
@@ -318,6 +324,7 @@ def test_what_another_command_trains_is_waited_for_and_taken_over_if_it_gives_up
     first.claims.release(child.identity)  # as its end would
     second.now += dispatcher.LOOK_EVERY_S + 1
     second.dispatcher.tick()
+    second.dispatcher.assign()
     second.dispatcher.end_group(two, "")
     assert second.told[two] == "end"  # it had nothing to wait for but what others train
     (three,) = second.start()

@@ -13,7 +13,7 @@ from study.corpora.corpora import open_corpora
 from study.records.records import Records
 from study.store.store import Store
 from tests.bucket import Bucket
-from tests.study.cluster.commands import family, finish, gone, interrupt, start, wait_until, workers
+from tests.study.cluster.commands import family, finish, gone, interrupt, named, start, wait_until, workers
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -73,6 +73,19 @@ def test_a_killed_study_that_is_run_again_ends_with_the_same_rows(
     assert {table: rows(tmp_path, table) for table in undisturbed} == undisturbed
     again = finish(start(tmp_path))
     assert "Nothing to train" in again
+
+
+def test_each_kind_of_process_is_killed_once_in_one_study(undisturbed: dict[str, list[str]], tmp_path: Path):
+    process = start(tmp_path)
+    for name in ("RayTrainWorker", "TrainController", "ImplicitFunc", "SynchronizationActor", "Desk"):
+        num_done = len(list(tmp_path.glob("stages/*/done.json")))
+        wait_until(lambda known=num_done: len(list(tmp_path.glob("stages/*/done.json"))) > known, process)
+        wait_until(lambda: bool(workers(process)), process)
+        named(process, name)[0].kill()
+    finish(process)
+
+    assert {table: rows(tmp_path, table) for table in undisturbed} == undisturbed
+    assert set(num_executions(Store(tmp_path)).values()) == {1}
 
 
 def num_executions(store: Store) -> dict[str, int]:

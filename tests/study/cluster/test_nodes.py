@@ -14,6 +14,7 @@ from experiments.presets import TINY
 from study.corpora.corpora import open_corpora
 from tests import ROOT
 from tests.bucket import Bucket, upload
+from tests.study.cluster.commands import finish, wait_until
 from tests.study.cluster.ray_head import RAY, Head
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -81,6 +82,29 @@ def test_every_node_brings_the_corpus_to_its_own_disk(head: Head, disks: list[Pa
     server, place = fs.FileSystem.from_uri(bucket.address("study/records/stages"))
     stages = pq.ParquetDataset(place, server).read().to_pylist()
     assert [stage["state"] for stage in stages] == ["done", "done"]
+
+
+@pytest.mark.slow
+def test_a_machine_that_is_lost_costs_no_stage(head: Head, disks: list[Path], tmp_path: Path):
+    head.add_node(1, OWN_DISK=str(disks[1]))
+    command = [
+        sys.executable,
+        "experiments/ablation.py",
+        "--preset",
+        "tiny",
+        "--seeds",
+        "1",
+        "--checkpoint-every-s",
+        "0",
+    ]
+    study = subprocess.Popen(
+        [*command, "--storage", str(tmp_path)],
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env=head.env | {"RAY_ADDRESS": head.cluster, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    wait_until(lambda: len(list(tmp_path.glob("stages/*/done.json"))) >= 2, study)
+    head.kill_node()
+    assert "failed" not in finish(study)
 
 
 @pytest.mark.slow
