@@ -36,7 +36,6 @@ for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
-from ray._private.utils import get_num_cpus  # noqa: E402
 from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put  # noqa: E402
 from ray.train.backend import BackendConfig  # noqa: E402
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback  # noqa: E402
@@ -87,23 +86,7 @@ def present_resources() -> dict[str, float]:
 
 def resource_limit(execution: Execution) -> dict[str, float]:
     """CPUs and GPUs for all stages together: what the cluster may grow to if that is given, else what it has."""
-    return _grown(present_resources(), execution)
-
-
-def available_resources(execution: Execution) -> dict[str, float]:
-    """The limit, for plans: a cluster that would be started here is not started for it."""
-    if "RAY_ADDRESS" in os.environ:
-        with connected(execution):
-            return resource_limit(execution)
-    import torch
-
-    here = {"CPU": float(get_num_cpus()), "GPU": float(torch.cuda.device_count())}
-    return _grown(here, execution)
-
-
-def _grown(present: Mapping[str, float], execution: Execution) -> dict[str, float]:
-    given = {"CPU": execution.max_cpus, "GPU": execution.max_gpus}
-    return {name: amount if given[name] is None else float(given[name] or 0) for name, amount in present.items()}
+    return execution.grown(present_resources())
 
 
 def check_fits(stages: Iterable[Stage], execution: Execution, limit: Mapping[str, float]) -> None:

@@ -66,6 +66,11 @@ class Execution:
         if not self.hung_after_s > 0:
             raise ValueError(f"Execution.hung_after_s is {self.hung_after_s}; it must be above 0")
 
+    def grown(self, present: Mapping[str, float]) -> dict[str, float]:
+        """CPUs and GPUs for all stages together: what the cluster may grow to if that is given, else what is there."""
+        given = {"CPU": self.max_cpus, "GPU": self.max_gpus}
+        return {name: amount if given[name] is None else float(given[name] or 0) for name, amount in present.items()}
+
     def resources_of(self, kind: str) -> Resources:
         return self.resources.get(kind, self.default_resources)
 

@@ -1,5 +1,6 @@
 """What a study would cost: hours on the clock and of CPUs and GPUs, how sure that is, and what sharing stages saves."""
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from study.cluster.execution import Execution
@@ -15,6 +16,18 @@ _MEANINGS: Mapping[Source, str] = {
     "scaled": "scaled by FLOPs from stages that were measured here",
     "guessed": "guessed from FLOPs, since nothing like it was measured here",
 }
+
+
+def resources_here(execution: Execution) -> dict[str, float]:
+    """CPUs and GPUs for all stages together. Only a cluster that is there already is asked: starting one takes long."""
+    if "RAY_ADDRESS" in os.environ:
+        from study.cluster.connection import connected, resource_limit
+
+        with connected(execution):
+            return resource_limit(execution)
+    import torch
+
+    return execution.grown({"CPU": float(len(os.sched_getaffinity(0))), "GPU": float(torch.cuda.device_count())})
 
 
 def lines(

@@ -82,11 +82,10 @@ class StudyCommand:
 
     def print_plan(self) -> None:
         """Prints the arms, the stages and what would run."""
-        from study.cluster.connection import available_resources
         from study.report.paper_numbers import SPREADS
 
         plan.print_plan(self.study, self.runs, self.graph, self.store, self.console)
-        limit, expected = available_resources(self.execution), self.resolved.expected_seconds()
+        limit, expected = cost.resources_here(self.execution), self.resolved.expected_seconds()
         done = self.store.done_identities(self.graph.identities)
         for line in cost.lines(self.runs, self.graph, done, execution=self.execution, limit=limit, expected=expected):
             self._say(line)

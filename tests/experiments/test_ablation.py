@@ -86,8 +86,10 @@ def test_plan_tells_what_would_run_and_runs_nothing(call, corpora, tmp_path):
     arms, seeds = ablation.study.arms, ablation.study.seeds
     assert f"{len(arms)} arms x {len(seeds)} seeds = {len(arms) * len(seeds)} runs, " in done.stdout
     assert all(f"  {arm.name} " in done.stdout for arm in arms)
-    would_run, can_show = done.stdout.splitlines()[-2:]
+    would_run, clock, source, saved, can_show = done.stdout.splitlines()[-5:]
     assert would_run.startswith("0 of ") and would_run.endswith(" would run.")
+    assert clock.startswith("What would run takes about ") and "guessed from FLOPs" in source
+    assert saved.startswith("Sharing stages between runs saves ")
     assert can_show.startswith(f"The smallest effect that {len(seeds)} seeds show")
     assert done.stderr == ""
     # The storage is the default, in the home directory.
