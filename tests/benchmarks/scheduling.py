@@ -11,12 +11,10 @@ beforehand, takes the longest way first and starts at once. The run trains 60 st
 import argparse
 import heapq
 import random
-import resource
 import statistics
 import time
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,8 +31,9 @@ from study.design.study import Study
 from study.kinds.weights import Weights
 from study.stages.graph import StageGraph
 from study.stages.progress import Progress
-from study.stages.stage import Stage, StageKind, StageResult, StageRun
+from study.stages.stage import Stage
 from study.store.store import Store
+from tests.benchmarks.sleeping import TOY, Config
 
 START_S = 8.0  # as measured on idle cores
 SLOTS = (1, 2, 4, 8, 16, 64)
@@ -42,20 +41,6 @@ SLOTS = (1, 2, 4, 8, 16, 64)
 DEMO_S = {"separation": 150.0, "classification": 45.0, "finetuning": 60.0, "probe": 25.0}
 PAPER_S = {"separation": 1500.0, "classification": 1100.0, "finetuning": 2400.0, "probe": 60.0}
 NO_FILE = Weights(name="none.npz", sha256="0" * 64)  # only its name is needed
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    number: int
-    seconds: float = 0.0
-
-
-def sleep(run: StageRun) -> StageResult:
-    time.sleep(run.stage.config.seconds)
-    return StageResult(metrics={"seconds": run.stage.config.seconds})
-
-
-TOY = StageKind(name="sleep", version=1, run=sleep)
 
 
 class Rough:
@@ -214,12 +199,12 @@ def run() -> None:
         stages.append(Stage(kind=TOY, config=config, corpus="c", parents=parents, label=str(number)))
     true = {stage.identity: stage.config.seconds for stage in stages}
     progress, begun = Progress(), time.perf_counter()
-    first: list[float] = []
+    first, cpu = list[float](), CpuSeconds()
     progress.listeners.append(lambda entry: first.append(time.perf_counter() - begun))
     with TemporaryDirectory() as folder:
         run_graph(
             StageGraph(stages), store=Store(folder), execution=Execution(storage=folder, max_cpus=2), progress=progress,
-            watched=nullcontext(), expected=Rough(true, 0),
+            watched=cpu, expected=Rough(true, 0),
         )  # fmt: skip
         whole = time.perf_counter() - begun
     assert progress.count()["done"] == 60, [entry.error for entry in progress.of_state("failed")]
@@ -229,15 +214,20 @@ def run() -> None:
     )
     print(f"(wall-clock - start) / (sum / 2) = {(whole - start) / best:.3f}")
     beyond = sum((e.ended_at or 0) - (e.started_at or 0) for e in progress.stages.values()) - sum(seconds)
-    print(f"{beyond / 60:.2f} s a stage beyond its body; {_cpu_s() / 60:.2f} CPU-s a stage of all processes")
+    print(f"{beyond / 60:.2f} s a stage beyond its body; {cpu.spent / 60:.2f} CPU-s a stage of all processes")
 
 
-def _cpu_s() -> float:
-    """CPU seconds of this process and of its descendants that have ended."""
-    return sum(
-        used.ru_utime + used.ru_stime
-        for used in (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    )
+class CpuSeconds:
+    """A context that counts what this process and all its descendants have spent, those that have ended too."""
+
+    def __enter__(self) -> "CpuSeconds":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import psutil  # comes with Ray, which is imported by now
+
+        this = psutil.Process()
+        self.spent = sum(sum(process.cpu_times()[:4]) for process in [this, *this.children(recursive=True)])
 
 
 def main() -> None:
@@ -247,7 +237,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Ray's processes import the stages from the module, not from a script.
-    from tests.benchmarks import scheduling
-
-    scheduling.main()
+    main()

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from study.command import display
 from study.command.display import describe, line, render, showing, terminal
+from study.report.sections import running
 from study.stages import progress
 from study.stages.graph import StageGraph
 from study.stages.progress import Progress, counts, duration
@@ -73,6 +74,23 @@ def test_a_loss_is_a_line_and_the_stage_waits_again(going):
     assert going.lose(LEFT.identity, "worker died") == 1
     assert lines[-1].endswith("goes on from its last saved state: its processes were lost: worker died")
     assert (going.stages[LEFT.identity].state, going.stages[LEFT.identity].error) == ("waiting", "")
+
+
+def test_what_another_command_trains_is_said(going):
+    lines: list[str] = []
+    going.listeners.append(lambda entry: lines.append(line(entry)))
+    going.leave(LEFT.identity, "node-7 (command 1f9c)")
+    assert lines[-1].endswith(f"elsewhere {LEFT.label}: trained by node-7 (command 1f9c)")
+    assert counts(going) == "1 done · 0 running · 1 elsewhere · 1 waiting"
+    assert "elsewhere, by node-7 (command 1f9c)" in text_of(render(going))
+    section = running.section(going, "now")
+    assert [[cell.text for cell in row] for row in section.blocks[0].rows] == [[LEFT.label, "node-7 (command 1f9c)"]]
+
+    going.take_back(LEFT.identity)
+    assert counts(going) == "1 done · 0 running · 2 waiting"
+    going.leave(LEFT.identity, "node-7 (command 1f9c)")
+    going.found_done(LEFT.identity)
+    assert going.stages[LEFT.identity].cached and counts(going) == "2 done · 0 running · 1 waiting"
 
 
 def test_a_stage_starts_once_and_keeps_its_last_report(going):
