@@ -13,7 +13,8 @@ from study.stages.stage import Stage
 
 _MEANINGS: Mapping[Source, str] = {
     "measured": "measured here on stages of the same configuration",
-    "scaled": "scaled by FLOPs from stages that were measured here",
+    "scaled": "scaled by FLOPs from stages of the same kind that were measured here",
+    "transferred": "scaled by FLOPs from stages of other kinds",
     "guessed": "guessed from FLOPs, since nothing like it was measured here",
 }
 
@@ -75,7 +76,7 @@ def _used(stages: Sequence[Stage], execution: Execution, expected: ExpectedSecon
 
 def _spread(stages: Sequence[Stage], expected: ExpectedSeconds) -> tuple[float, float, str]:
     """The factors between which the time lies, and in words what it comes from."""
-    seconds: dict[Source, float] = {"measured": 0.0, "scaled": 0.0, "guessed": 0.0}
+    seconds: dict[Source, float] = {"measured": 0.0, "scaled": 0.0, "transferred": 0.0, "guessed": 0.0}
     for stage in stages:
         found, source = expected.explained(stage)
         seconds[source] += found

@@ -56,7 +56,7 @@ def test_others_are_scaled_by_their_work_first_within_their_kind():
     assert expected.explained(toy_stage(TRAIN, weight_decay=3.0)) == (30.0, "scaled")
     assert expected.explained(toy_stage(PROBE, weight_decay=3.0)) == (6.0, "scaled")
     other = StageKind(name="other", version=1, run=toy_run, work=work)
-    assert expected.explained(toy_stage(other, weight_decay=3.0)) == (3 * 12 / 2, "scaled")
+    assert expected.explained(toy_stage(other, weight_decay=3.0)) == (3 * 12 / 2, "transferred")
 
 
 def test_without_measurements_it_is_guessed_from_the_resources():
