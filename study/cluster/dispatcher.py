@@ -13,48 +13,29 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from study.cluster.desk import Assignment
 from study.cluster.execution import Execution, Resources
-from study.cluster.expected_seconds import Source
+from study.cluster.expected_seconds import Expected
+from study.cluster.forecast import seconds_left
+from study.cluster.groups import PLACED_WITHIN_S, Group, Groups
 from study.cluster.stage_queue import StageQueue
 from study.records.records import Records
 from study.records.stage_log import log_path
 from study.stages.graph import StageGraph
 from study.stages.progress import LOST, Progress
 from study.stages.stage import Stage, StoppingRule
+from study.store.claims import Claims
 from study.store.storage import concurrently
 from study.store.store import Store
 
 TRIES = 4  # a stage fails when its group was lost so often, and so do stages if so many groups in a row cannot start
 IDLE_S = 30.0  # so long a group may keep its machine without a stage
-PLACED_WITHIN_S = 900.0  # so long stages wait for a machine that could hold their group
 LOOK_EVERY_S = 3.0  # how often to look for the results of other commands
 _log = logging.getLogger(__name__)
 
 Resource = Mapping[str, float]
-
-
-class Expected(Protocol):
-    """How long stages are expected to take."""
-
-    def __call__(self, stage: Stage) -> float: ...
-
-    def explained(self, stage: Stage) -> tuple[float, Source]: ...
-
-    def learn(self, stage: Stage, seconds: float) -> bool: ...
-
-
-class Claims(Protocol):
-    """Who trains a stage, if several commands work on one store."""
-
-    def take(self, identity: str) -> str | None: ...
-
-    def holder(self, identity: str) -> str | None: ...
-
-    def release(self, identity: str) -> None: ...
 
 
 class Feed(Protocol):
@@ -67,20 +48,6 @@ class Feed(Protocol):
     def rule_of(self, identity: str) -> StoppingRule | None:
         """When to stop one of its stages early."""
         ...
-
-
-@dataclass(kw_only=True)
-class Group:
-    """What the dispatcher knows of a group. `question`: the last one that it asked, `answer`: what it was told."""
-
-    resources: Resources
-    state: Literal["starting", "idle", "working", "ending"] = "starting"
-    stage: Stage | None = None
-    question: str = ""
-    answer: Assignment | None = None
-    # When it last changed its state, and when its stage last showed a sign of life.
-    since: float
-    alive_at: float = 0.0
 
 
 class Dispatcher:
@@ -111,15 +78,12 @@ class Dispatcher:
     ) -> None:
         self._graph, self._store, self._execution, self._progress = graph, store, execution, progress
         self._facts = facts
-        self._limit_now, self._limit = limit, limit()
+        self._limit_now, self._groups = limit, Groups(limit())
         self._holds, self._feed, self._clock = holds, feed, clock
         self._queue = StageQueue(lambda stage: execution.resources_of(stage.kind.name), expected)
         self._expected, self._claims = expected, claims
         self._elsewhere: dict[str, Stage] = {}
         self._looked_at = clock()
-        self._groups: dict[str, Group] = {}
-        self._failed_starts: dict[Resources, int] = {}
-        self._unplaced_since: dict[Resources, float] = {}
         self._num_open = 0  # stages that have not ended
         self._lock = threading.RLock()
         progress.forecast = self.seconds_left
@@ -135,7 +99,7 @@ class Dispatcher:
         with self._lock:
             # The one with the longest way goes first, even if it must wait for room.
             first = next(iter(self._unserved()), None)
-            return first if first is not None and self._has_room(first) else None
+            return first if first is not None and self._groups.has_room(first) else None
 
     @property
     def finished(self) -> bool:
@@ -147,12 +111,12 @@ class Dispatcher:
     def only_starting(self) -> bool:
         """Whether there is no group that has asked for anything."""
         with self._lock:
-            return all(group.state == "starting" for group in self._groups.values())
+            return self._groups.only_starting()
 
     def start_group(self, group: str, resources: Resources) -> None:
         """A group is about to start."""
         with self._lock:
-            self._groups[group] = Group(resources=resources, since=self._clock())
+            self._groups.add(group, resources, self._clock())
 
     def ask(self, group: str, question: str, outcome: Mapping[str, Any] | None) -> None:
         """A group asks for its next stage, and says what became of the last one. The same question may come again."""
@@ -168,8 +132,7 @@ class Dispatcher:
                 else:
                     self._end_stage(known, outcome)
                 known.state, known.question, known.answer, known.since = "idle", question, None, self._clock()
-                self._failed_starts.pop(known.resources, None)
-                self._unplaced_since.pop(known.resources, None)
+                self._groups.note_start(known.resources)
 
     def report(self, group: str, identity: str, latest: dict[str, Any]) -> None:
         """A sign of life of a group's stage, with its progress."""
@@ -189,17 +152,19 @@ class Dispatcher:
     def end_group(self, group: str, cause: str, *, unplaced: bool = False) -> None:
         """A group has ended. What it was at waits for another. `unplaced`: no machine was free for it."""
         with self._lock:
-            known = self._groups.pop(group, None)
+            known = self._groups.remove(group)
             if known is None:
                 return
             if known.stage is not None:
                 self._lose(known, cause)
-            elif known.state == "starting" and unplaced:
-                self._note_unplaced(known.resources)
-            elif known.state == "starting":
-                self._failed_starts[known.resources] = self._failed_starts.get(known.resources, 0) + 1
-                if self._failed_starts[known.resources] >= TRIES:
+            elif known.state == "starting" and not unplaced:
+                if self._groups.note_failed_start(known.resources) >= TRIES:
                     self._give_up(known.resources, f"no group of workers can start: {cause}")
+            elif known.state == "starting":
+                too_long = self._groups.note_unplaced(known.resources, self._clock())
+                if too_long and not self._holds(known.resources):
+                    error = f"no machine could hold {known.resources} within {PLACED_WITHIN_S:g} s"
+                    self._give_up(known.resources, error)
 
     def assign(self) -> None:
         """Gives ready stages to idle groups, and ends groups that no stage needs."""
@@ -216,15 +181,15 @@ class Dispatcher:
                         self._settle(stage, "done", found=True)
                     else:
                         self._give(group, stage)
-            for group in self._idle():
-                num_idle = sum(other.resources == group.resources for other in self._idle())
+            for group in self._groups.in_state("idle"):
+                num_idle = len(self._groups.in_state("idle", group.resources))
                 if num_idle > self._queue.num_waiting(group.resources) or self._stands_in_the_way(group):
                     self._dismiss(group)
 
     def tick(self) -> None:
         """What time alone brings about: machines come and go, idle groups end, groups that hang are killed."""
         with self._lock:
-            now, self._limit = self._clock(), self._limit_now()
+            now, self._groups.limit = self._clock(), self._limit_now()
             for name, group in self._groups.items():
                 if group.state == "idle" and now - group.since > IDLE_S:
                     self._dismiss(group)
@@ -239,32 +204,20 @@ class Dispatcher:
     def note_shortage(self, present: Resource) -> None:
         """Sets the progress's notice while groups wait for machines that are not there yet."""
         with self._lock:
-            wanted = self._used()
-            short = [
-                f"{amount:g} {name} asked for, {present[name]:g} there"
-                for name, amount in wanted.items()
-                if amount > present[name]
-            ]
-            self._progress.notice = f"waiting for machines: {', '.join(short)}" if short else ""
+            self._progress.notice = self._groups.shortage(present)
 
     def seconds_left(self) -> float | None:
         """Seconds until the end, if no slot is ever idle; None while most of that would be guessed."""
         with self._lock:
-            now, limit = self._clock(), self._limit
-            seconds, guessed, longest = dict.fromkeys(limit, 0.0), 0.0, 0.0
-            open_now = [(stage, 0.0) for stage in self._queue.waiting()]
-            open_now += [(group.stage, now - group.since) for group in self._groups.values() if group.stage]
-            total = 0.0
-            for stage, spent in open_now:
-                expected, source = self._expected.explained(stage)
-                rest = max(expected - spent, 0.0)
-                longest = max(longest, self._queue.way_of(stage.identity) - expected + rest)
-                total, guessed = total + rest, guessed + rest * (source == "guessed")
-                for name, amount in self._execution.resources_of(stage.kind.name).total.items():
-                    seconds[name] += rest * amount
-            if guessed > total / 2 or not open_now:
-                return None
-            return max(longest, *(seconds[name] / limit[name] for name in limit if limit[name]))
+            now = self._clock()
+            running = [(stage, now - since) for stage, since in self._groups.at_work()]
+            return seconds_left(
+                [*((stage, 0.0) for stage in self._queue.waiting()), *running],
+                way_of=self._queue.way_of,
+                expected=self._expected,
+                execution=self._execution,
+                limit=self._groups.limit,
+            )
 
     def _enter(self, new: list[Stage]) -> None:
         """Puts new stages into the queue, and then those that the feed adds."""
@@ -284,7 +237,7 @@ class Dispatcher:
     def _candidates(self) -> list[tuple[Group, Stage]]:
         """Idle groups with the stages that they would run; groups that stand in the way of others are ended."""
         found = []
-        for group in self._idle():
+        for group in self._groups.in_state("idle"):
             if self._stands_in_the_way(group):
                 self._dismiss(group)
             elif (stage := self._queue.take(group.resources)) is not None:
@@ -303,22 +256,18 @@ class Dispatcher:
                 self._progress.take_back(identity)
                 self._queue.put_back(stage)
 
-    def _idle(self) -> list[Group]:
-        return [group for group in self._groups.values() if group.state == "idle"]
-
     def _stands_in_the_way(self, group: Group) -> bool:
         """Whether a stage that needs another kind of group, and has a longer way than any for this one, lacks room."""
         own = self._queue.way(group.resources) or 0.0
         others = [other for other in self._unserved() if other != group.resources]
-        return any(
-            (self._queue.way(other) or 0.0) > own and not self._has_room(other, when_ended=True) for other in others
-        )
+        longer = [other for other in others if (self._queue.way(other) or 0.0) > own]
+        return any(not self._groups.has_room(other, when_ended=True) for other in longer)
 
     def _unserved(self) -> list[Resources]:
         """What stages take that are ready, and for which no group is about to start; the longest way first."""
-        starting = [group.resources for group in self._groups.values() if group.state == "starting"]
         shapes: Any = self._queue.shapes()
-        return [shape for shape in shapes if self._queue.num_ready(shape) > starting.count(shape)]
+        starting = {shape: len(self._groups.in_state("starting", shape)) for shape in shapes}
+        return [shape for shape in shapes if self._queue.num_ready(shape) > starting[shape]]
 
     def _give(self, group: Group, stage: Stage) -> None:
         rule = self._feed.rule_of(stage.identity) if self._feed else None
@@ -339,8 +288,7 @@ class Dispatcher:
         if outcome["state"] == "done" and self._store.done(stage.identity) is None:
             place = self._execution.storage
             outcome = {"state": "failed", "error": f"done, but not seen in {place} from here: is it shared?"}
-        is_whole = outcome["state"] == "done" and self._progress.stages[stage.identity].num_losses == 0
-        if is_whole and self._expected.learn(stage, self._clock() - group.since):
+        if outcome.get("is_whole") and self._expected.learn(stage, self._clock() - group.since):
             self._queue.estimate_again()
         if not outcome.get("is_recorded", True):
             self._fail(stage, outcome["error"])
@@ -391,24 +339,7 @@ class Dispatcher:
         Records(self._store).write_failure(stage, error, self._facts)
         self._settle(stage, "failed", error)
 
-    def _note_unplaced(self, resources: Resources) -> None:
-        since = self._unplaced_since.setdefault(resources, self._clock())
-        is_served = any(g.resources == resources and g.state != "starting" for g in self._groups.values())
-        if self._clock() - since > PLACED_WITHIN_S and not is_served and not self._holds(resources):
-            self._give_up(resources, f"no machine could hold {resources} within {PLACED_WITHIN_S:g} s")
-
     def _give_up(self, resources: Resources, error: str) -> None:
-        self._failed_starts.pop(resources, None)
-        self._unplaced_since.pop(resources, None)
+        self._groups.note_start(resources)
         for stage in self._queue.ready(resources):
             self._fail(stage, error)
-
-    def _has_room(self, resources: Resources, *, when_ended: bool = False) -> bool:
-        """Whether the cluster has room for another group, now or when those have ended that are about to."""
-        used, limit = self._used(without="ending" if when_ended else ""), self._limit
-        return all(used[name] + amount <= limit[name] + 1e-9 for name, amount in resources.total.items())
-
-    def _used(self, without: str = "") -> dict[str, float]:
-        """What all groups take, except for those in the state `without`."""
-        totals = [group.resources.total for group in self._groups.values() if group.state != without]
-        return {name: sum(total[name] for total in totals) for name in ("CPU", "GPU")}

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from study.cluster.execution import Execution, Resources
 from study.stages.identity import digest
@@ -44,10 +44,15 @@ class _Rate:
     work: float = 0.0
     known: float = 0.0
 
-    @property
-    def value(self) -> float | None:
-        """Seconds per FLOP; None if nothing was measured."""
-        return self.seconds / self.work if self.work else None
+
+class Expected(Protocol):
+    """How long stages are expected to take; `ExpectedSeconds`, or something simpler."""
+
+    def __call__(self, stage: Stage) -> float: ...
+
+    def explained(self, stage: Stage) -> tuple[float, Source]: ...
+
+    def learn(self, stage: Stage, seconds: float) -> bool: ...
 
 
 class ExpectedSeconds:
@@ -113,11 +118,11 @@ class ExpectedSeconds:
 
     def _add_to_rate(self, found: _Class, seconds: float) -> bool:
         """Returns whether the kind's rate has moved notably since it was last said to."""
-        if found.work is None:
+        if not found.work:
             return False
         rate = self._rates.setdefault(found.kind, _Rate())
         rate.seconds, rate.work = rate.seconds + seconds, rate.work + found.work
-        value = rate.value or 0.0
+        value = rate.seconds / rate.work
         has_moved = abs(value - rate.known) > NOTABLE * rate.known
         rate.known = value if has_moved else rate.known
         return has_moved

@@ -1,9 +1,10 @@
-"""The forecast: how long stages take on a cluster where each slot always takes the stage with the longest way to go."""
+"""Forecasts: how long stages take if each free slot takes the stage with the longest way to go."""
 
 import heapq
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from study.cluster.execution import Resources
+from study.cluster.execution import Execution, Resources
+from study.cluster.expected_seconds import Expected
 from study.cluster.stage_queue import StageQueue
 from study.stages.stage import Stage
 
@@ -44,3 +45,28 @@ def makespan(
     for resources in queue.shapes():
         raise ValueError(f"{resources} does not fit {dict(limit)}")
     return now
+
+
+def seconds_left(
+    stages: Collection[tuple[Stage, float]],
+    *,
+    way_of: Callable[[str], float],
+    expected: Expected,
+    execution: Execution,
+    limit: Mapping[str, float],
+) -> float | None:
+    """Seconds until stages end if no slot is ever idle; None if there are none, or most of it would be guessed.
+
+    `stages` that wait or run, with the seconds that they have run. `way_of`: identity -> longest way.
+    """
+    used, longest, total, guessed = dict.fromkeys(limit, 0.0), 0.0, 0.0, 0.0
+    for stage, spent in stages:
+        seconds, source = expected.explained(stage)
+        rest = max(seconds - spent, 0.0)
+        longest = max(longest, way_of(stage.identity) - seconds + rest)
+        total, guessed = total + rest, guessed + rest * (source == "guessed")
+        for name, amount in execution.resources_of(stage.kind.name).total.items():
+            used[name] += rest * amount
+    if not stages or guessed > total / 2:
+        return None
+    return max([longest, *(used[name] / limit[name] for name in limit if limit[name])])

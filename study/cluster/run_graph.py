@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 from study.cluster import connection
-from study.cluster.dispatcher import Dispatcher, Expected, Feed
+from study.cluster.dispatcher import Dispatcher, Feed
 from study.cluster.execution import Execution
+from study.cluster.expected_seconds import Expected
 from study.cluster.scheduler import schedule
 from study.records.provenance import source_facts
 from study.stages.graph import StageGraph

@@ -155,7 +155,8 @@ def _run(
     check_result(result)
     if _rank() == 0:
         attempt.finish(result)
-    return {"state": "done"}
+    # What it took is a measure for others if it was trained at one go.
+    return {"state": "done", "is_whole": state is None}
 
 
 class _Reports:

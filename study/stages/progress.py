@@ -99,10 +99,10 @@ class Progress:
             listener(entry)
 
     def count(self) -> Counter[State]:
-        return Counter(entry.state for entry in self.stages.values())
+        return Counter(entry.state for entry in list(self.stages.values()))
 
     def of_state(self, state: State) -> list[StageProgress]:
-        return [entry for entry in self.stages.values() if entry.state == state]
+        return [entry for entry in list(self.stages.values()) if entry.state == state]
 
     @property
     def seconds(self) -> float:

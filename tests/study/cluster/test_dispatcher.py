@@ -338,3 +338,30 @@ def test_what_another_command_did_first_is_not_done_again(tmp_path):
     assert first.finish(one, toy("a")) == "b"
     assert second.ask(two) == "end" and not second.dispatcher.finished
     assert second.progress.states() == {"a": "done", "b": "elsewhere"}
+
+
+def test_it_learns_only_from_stages_that_were_trained_at_one_go(tmp_path, monkeypatch):
+    learnt: list[tuple[str, float]] = []
+    monkeypatch.setattr(Flat, "learn", lambda self, stage, seconds: bool(learnt.append((stage.label, seconds))))
+    cluster = Cluster(tmp_path, [toy("a"), toy("b"), toy("c")], num_cpus=1)
+    (group,) = cluster.start()
+    cluster.ask(group)
+    for name, outcome in (("a", {"is_whole": True}), ("b", {"is_whole": False}), ("c", {})):
+        cluster.now += 7
+        begin_attempt(cluster.store, toy(name)).finish(StageResult())
+        cluster.ask(group, {"state": "done", **outcome})
+
+    assert learnt == [("a", 7.0)]
+
+
+def test_the_time_left_is_the_work_over_the_slots_or_the_longest_chain(tmp_path):
+    chain = toy("third", toy("second", toy("first")))
+    cluster = Cluster(tmp_path, [chain, *(toy(f"short{number}") for number in range(5))])
+    assert cluster.progress.seconds_left() == 4.0  # eight stages of a second on two slots
+    first, _ = cluster.start()
+    assert cluster.ask(first) == "first"
+    cluster.now += 0.5
+    assert cluster.progress.seconds_left() == 3.75
+    cluster.num_cpus = 8
+    cluster.dispatcher.tick()
+    assert cluster.progress.seconds_left() == 2.5
