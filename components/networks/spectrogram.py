@@ -164,11 +164,11 @@ def _sum_over_frames(squared_window: Float[Tensor, " window"], hop_samples: int)
 def _overlap_add(
     frames: Float[Tensor, "batch frame window"], num_samples: int, hop_samples: int
 ) -> Float[Tensor, "batch {num_samples}"]:
-    num_covered = (frames.shape[1] - 1) * hop_samples + frames.shape[2]
-    folded = functional.fold(
-        frames.transpose(1, 2),
-        output_size=(1, num_covered),
-        kernel_size=(1, frames.shape[2]),
-        stride=(1, hop_samples),
-    )
-    return functional.pad(folded[:, 0, 0], (0, num_samples - num_covered))
+    """Adds up, piece by piece of a hop's length: piece `k` of a frame lies `k` hops after the frame's beginning."""
+    num_pieces = -(-frames.shape[2] // hop_samples)
+    frames = functional.pad(frames, (0, num_pieces * hop_samples - frames.shape[2]))
+    pieces = frames.unflatten(2, (num_pieces, hop_samples)).unbind(dim=2)
+    total = sum(functional.pad(piece, (0, 0, k, num_pieces - 1 - k)) for k, piece in enumerate(pieces))
+    assert isinstance(total, Tensor)
+    waveform = total.flatten(1)
+    return functional.pad(waveform, (0, num_samples - waveform.shape[1]))

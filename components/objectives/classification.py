@@ -82,11 +82,17 @@ class ClassificationObjective(Objective[Classifier | JointNetwork]):
         self._frozen = _separator_of(network).requires_grad_(False) if freeze_separator else None
         self._train_tracks = corpus.indices("train")
         self._cache = FeatureCache(cache_bytes)
+        self._kept_order: tuple[tuple[int, int], np.ndarray] | None = None
 
-    def forward(self, batch: Batch) -> Float[Tensor, ""]:
+    def inputs(self, batch: Batch) -> tuple[BackendInput | Tensor, Tensor]:
+        """Segments, or their features where these stay the same, and labels."""
         tracks, starts = self.draw(batch)
-        logits = self.network.classify(self._features(tracks, starts, keep=True)).float()
-        targets = self.corpus.labels(tracks)
+        heard = self._features(tracks, starts) if self._features_stay else self._segments(tracks, starts)
+        return heard, self.corpus.labels(tracks)
+
+    def forward(self, heard: BackendInput | Tensor, targets: Tensor) -> Float[Tensor, ""]:
+        features = self.network.features(heard) if isinstance(heard, Tensor) else heard
+        logits = self.network.classify(features).float()
         if self.corpus.kind == "tagging":
             return functional.binary_cross_entropy_with_logits(logits, targets)
         return functional.cross_entropy(logits, targets)
@@ -101,10 +107,16 @@ class ClassificationObjective(Objective[Classifier | JointNetwork]):
 
     def draw(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """Tracks and starts of a batch: the order belongs to (seed, epoch), the crop to (seed, epoch, track)."""
-        order = numpy_generator(batch.seed, "order", batch.epoch).permutation(self._train_tracks)
-        tracks = order[list(batch.positions)]
+        tracks = self._order(batch.seed, batch.epoch)[list(batch.positions)]
         uniforms = np.array([numpy_generator(batch.seed, "crop", batch.epoch, int(track)).random() for track in tracks])
         return tracks, self.corpus.crop_starts(uniforms, tracks, self.num_samples, self.config.grid_samples)
+
+    def _order(self, seed: int, epoch: int) -> np.ndarray:
+        """The training tracks as an epoch hears them; kept until another epoch is asked for."""
+        if self._kept_order is None or self._kept_order[0] != (seed, epoch):
+            order = numpy_generator(seed, "order", epoch).permutation(self._train_tracks)
+            self._kept_order = ((seed, epoch), order)
+        return self._kept_order[1]
 
     def validate(self) -> dict[str, float]:
         """The loss of the track probabilities, and the metrics of the task."""
@@ -142,15 +154,18 @@ class ClassificationObjective(Objective[Classifier | JointNetwork]):
         for split in ("validation", "test"):
             check(corpus.labels(corpus.indices(split)).cpu().numpy(), classes=corpus.classes, split=split)
 
-    def _features(self, tracks: np.ndarray, starts: np.ndarray, *, keep: bool) -> BackendInput:
-        def compute(chosen: slice) -> BackendInput:
-            segments = self.corpus.gather(tracks[chosen], starts[chosen], self.num_samples)
-            return self.network.features(segments[:, 0])
+    def _segments(self, tracks: np.ndarray, starts: np.ndarray) -> Float[Tensor, "batch sample"]:
+        return self.corpus.gather(tracks, starts, self.num_samples)[:, 0]
 
-        if not (keep and self._features_stay):
-            return compute(slice(None))
+    def _features(self, tracks: np.ndarray, starts: np.ndarray) -> BackendInput:
+        """Features that are kept, so that they are computed once."""
+
+        def compute(index: int) -> BackendInput:
+            chosen = slice(index, index + 1)
+            return self.network.features(self._segments(tracks[chosen], starts[chosen]))
+
         keys = list(zip(tracks.tolist(), starts.tolist(), strict=True))
-        return self._cache.features(keys, lambda index: compute(slice(index, index + 1)))
+        return self._cache.features(keys, compute)
 
     @property
     def _features_stay(self) -> bool:
@@ -159,7 +174,9 @@ class ClassificationObjective(Objective[Classifier | JointNetwork]):
         return self.config.grid_samples > 1 and not learns
 
     def _probabilities(self, tracks: np.ndarray, starts: np.ndarray, *, keep: bool) -> np.ndarray:
-        logits = self.network.classify(self._features(tracks, starts, keep=keep)).float()
+        is_kept = keep and self._features_stay
+        features = self._features(tracks, starts) if is_kept else self.network.features(self._segments(tracks, starts))
+        logits = self.network.classify(features).float()
         return (logits.sigmoid() if self.corpus.kind == "tagging" else logits.softmax(dim=1)).cpu().numpy()
 
     def _track_loss(self, scores: TrackScores) -> float:

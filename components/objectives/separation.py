@@ -107,8 +107,11 @@ class SeparationObjective(Objective[Separator]):
         self._check_segment()
         self._excerpts = self._list_excerpts()
 
-    def forward(self, batch: Batch) -> Float[Tensor, ""]:
-        return self.loss(*self.remixed(batch))
+    def inputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.remixed(batch)
+
+    def forward(self, mixture: Tensor, target: Tensor) -> Float[Tensor, ""]:
+        return self.loss(mixture, target)
 
     def validate(self) -> dict[str, float]:
         return self.evaluate("validation")
@@ -227,7 +230,7 @@ class SeparationObjective(Objective[Separator]):
             for name, segments in self._stems(tracks.ravel(), starts.ravel(), self.segment_samples).items()
         }
         if len(self.sources) == 1:
-            source, gain = self.sources[0], torch.from_numpy(gains).to(self.corpus.device)
+            source, gain = self.sources[0], torch.from_numpy(gains).to(self.corpus.device, non_blocking=True)
             target = gain[:, :1] * stems[source][:, :2].sum(dim=1)
             others = gain[:, 1:] * (stems["mixture"] - stems[source])[:, 2:].sum(dim=1)
             return target + others, target[:, None]
@@ -244,5 +247,6 @@ class SeparationObjective(Objective[Separator]):
     def _stems(
         self, tracks: np.ndarray, starts: np.ndarray, num_samples: int
     ) -> dict[str, Float[Tensor, "batch sample"]]:
-        segments = self.corpus.gather(tracks, starts, num_samples)
-        return dict(zip(self.corpus.stems, segments.unbind(dim=1), strict=True))
+        names = ("mixture", *self.sources)
+        segments = self.corpus.gather(tracks, starts, num_samples, names)
+        return dict(zip(names, segments.unbind(dim=1), strict=True))

@@ -22,6 +22,7 @@ from components.training.training_config import Phase, TrainingConfig, make_opti
 
 Precision = Literal["float32", "bf16"]
 Network = TypeVar("Network", bound=nn.Module)
+LOOK_EVERY = 32  # steps between two looks at what a GPU computed
 
 
 class NonFiniteError(ArithmeticError):
@@ -46,8 +47,12 @@ class Objective(nn.Module, Generic[Network]):
 
     network: Network
 
-    def forward(self, batch: Batch) -> Float[Tensor, ""]:
-        """The mean loss of the batch's examples."""
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        """The batch's examples on the network's device, as far as nothing that learns is needed for them."""
+        raise NotImplementedError
+
+    def forward(self, *args: Any, **kwargs: Any) -> Float[Tensor, ""]:
+        """The mean loss of the examples; the arguments are what `inputs` gave."""
         raise NotImplementedError
 
     def validate(self) -> dict[str, float]:
@@ -101,16 +106,30 @@ class Training:
     """Trains `objective.network` in place as `config` says.
 
     Raises ValueError for a batch that does not divide among the workers or exceeds the examples of an epoch, and
-    NonFiniteError at the first step whose loss or gradient is not finite, before the weights are touched, and at the
-    first validation whose monitored metric is not finite.
+    NonFiniteError at the first step whose loss or gradient is not finite, with the weights from before that step, and
+    at the first validation whose monitored metric is not finite.
+
+    `look_every`: the steps between two looks at the losses, which wait for the device. None: 1 on a CPU, which works as
+    it is asked, and `LOOK_EVERY` on a GPU. It changes no result.
     """
 
-    def __init__(self, objective: Objective[Any], config: TrainingConfig, *, seed: int, compute: Compute | None = None):
+    def __init__(
+        self,
+        objective: Objective[Any],
+        config: TrainingConfig,
+        *,
+        seed: int,
+        compute: Compute | None = None,
+        look_every: int | None = None,
+    ):
         self.objective, self.config, self.seed, self.compute = objective, config, seed, compute or Compute()
+        self.look_every = look_every or (1 if self.compute.device == "cpu" else LOOK_EVERY)
         self.steps_per_epoch = config.resolve_steps_per_epoch(objective.examples_per_epoch())
         config.check_workers(workers.num_workers())
         self.position = Position()
         self.best_weights: dict[str, Tensor] = {}
+        # Steps since the last look: number, and (loss, a number that is finite if all gradients are) on the device.
+        self._unseen: list[tuple[int, Float[Tensor, " 2"]]] = []
         self._parallel = workers.data_parallel(objective, synchronise_batch_norm=self.compute.synchronise_batch_norm)
         self._begin_phase()
 
@@ -121,6 +140,11 @@ class Training:
     @property
     def finished(self) -> bool:
         return self.position.phase >= len(self.config.phases)
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether every loss was looked at: `state` then waits for nothing, and cannot fail on one worker alone."""
+        return not self._unseen
 
     @property
     def num_steps(self) -> int:
@@ -150,8 +174,9 @@ class Training:
         """All that the next step depends on: plain values and tensors, live ones that the next step changes.
 
         The first worker's state serves all of them: what is different elsewhere (local BatchNorm statistics) is
-        overwritten by the first one's before it is read.
+        overwritten by the first one's before it is read. Looks at the losses first: no state is of a broken training.
         """
+        self._look()
         return {
             "network": self.network.state_dict(),
             "optimiser": self._optimiser.state_dict(),
@@ -178,6 +203,10 @@ class Training:
         learned = [(name, p) for name, p in self.network.named_parameters() if p.requires_grad]
         self._optimiser = make_optimiser(self._phase, learned, self.config.learning_rate_factors)
         self._schedule = make_schedule(self._phase, self._optimiser, self.steps_per_epoch)
+        # From the first broken step on, the optimiser changes nothing (it reads this attribute, as under a GradScaler).
+        self._is_broken = torch.zeros((), device=self.compute.device)
+        if self.look_every > 1:
+            self._optimiser.found_inf = self._is_broken  # pyright: ignore[reportAttributeAccessIssue]
 
     def _load_optimiser(self, state: dict[str, Any]) -> None:
         """Copies the moments into the memory layout of their parameters: fused kernels walk memory, not strides."""
@@ -187,36 +216,67 @@ class Training:
                 like = parameter if value.shape == parameter.shape else value
                 moments[name] = torch.empty_like(like, dtype=value.dtype).copy_(value)
 
-    def _batch(self) -> Batch:
+    def next_batch(self) -> Batch:
+        """This worker's share of the batch that the next step learns from."""
         start = self.position.step_in_epoch * self.config.batch_size
         share = workers.share_of(range(start, start + self.config.batch_size))
         return Batch(seed=self.seed, epoch=self.position.epoch, step=self.position.step, positions=share)
 
     def _optimise(self) -> None:
+        self._note(workers.mean(self._differentiate()))
+        if (self.position.step + 1) % self.look_every == 0 or self.position.step_in_epoch + 1 == self.steps_per_epoch:
+            self._look()
+        self._optimiser.step()
+        self._schedule.step()
+        self.position.step += 1
+        self.position.step_in_epoch += 1
+
+    def _differentiate(self) -> Float[Tensor, ""]:
+        """This worker's loss of the next step; its gradients stand at the parameters."""
         self.objective.set_training(True)
         torch.manual_seed(torch_generator(self.seed, "dropout", self.position.step, workers.rank()).initial_seed())
         self._optimiser.zero_grad(set_to_none=True)
         with self.compute.autocast():
-            loss = self._parallel(self._batch())
+            loss = self._parallel(*self.objective.inputs(self.next_batch()))
         loss.backward()
-        mean_loss = workers.mean(loss.detach())
-        self._check_finite(mean_loss)
-        self._optimiser.step()
-        self._schedule.step()
-        self.position.loss_sum += mean_loss.item()
-        self.position.step += 1
-        self.position.step_in_epoch += 1
+        return loss.detach()
 
-    def _check_finite(self, loss: Float[Tensor, ""]) -> None:
-        gradients = {name: p.grad for name, p in self.network.named_parameters() if p.grad is not None}
-        # One number for all gradients; single gradients are checked only if it is not finite.
-        if torch.isfinite(loss + nn.utils.get_total_norm(gradients.values())):
+    def _note(self, loss: Float[Tensor, ""]) -> None:
+        """Keeps the loss, and a number that is finite if all gradients are, until the next look."""
+        # The largest gradient. On a CPU their length is quicker; should it overflow, single gradients are checked.
+        norm_type = 2.0 if self.look_every == 1 else math.inf
+        size = nn.utils.get_total_norm(self._gradients().values(), norm_type=norm_type)
+        note = torch.stack([loss, size.to(loss.dtype)])
+        self._unseen.append((self.position.step, note))
+        if self.look_every > 1:
+            self._is_broken.logical_or_(~note.isfinite().all())
+
+    def _gradients(self) -> dict[str, Tensor]:
+        return {name: p.grad for name, p in self.network.named_parameters() if p.grad is not None}
+
+    def _look(self) -> None:
+        """Adds up the losses since the last look; NonFiniteError for the first step that is not finite."""
+        if not self._unseen:
             return
-        names = [name for name, gradient in gradients.items() if not torch.isfinite(gradient).all()]
-        if names or not torch.isfinite(loss):
+        steps, notes = zip(*self._unseen, strict=True)
+        self._unseen = []
+        for step, (loss, size) in zip(steps, torch.stack(notes).tolist(), strict=True):
+            if not (math.isfinite(loss) and math.isfinite(size)):
+                self._check_gradients(step, loss)
+            self.position.loss_sum += loss
+
+    def _check_gradients(self, step: int, loss: float) -> None:
+        """NonFiniteError with the names of the gradients that are not finite in a step of this epoch."""
+        num_back = self.position.step - step
+        if num_back:
+            # The weights have stood still since then, so its gradients are found again.
+            self.position.step, self.position.step_in_epoch = step, self.position.step_in_epoch - num_back
+            self._differentiate()
+        names = [name for name, gradient in self._gradients().items() if not torch.isfinite(gradient).all()]
+        if names or not math.isfinite(loss):
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             culprits = f"gradients of {', '.join(names[:3])}{more}" if names else "all gradients finite"
-            raise NonFiniteError(f"not finite at {self._place}: loss {loss.item()}, {culprits}")
+            raise NonFiniteError(f"not finite at {self._place}: loss {loss}, {culprits}")
 
     @property
     def _place(self) -> str:

@@ -39,7 +39,7 @@ def train(objective: Any, config: Any, run: StageRun) -> Training:
             _report_epoch(training, config.training.monitor, run)
         else:
             run.report({"step": training.position.step, "num_steps": training.num_steps})
-        if time.monotonic() - saved_at >= run.execution.checkpoint_every_s:
+        if training.is_seen and time.monotonic() - saved_at >= run.execution.checkpoint_every_s:
             run.save_state(state_to_bytes(training.state()))
             saved_at = time.monotonic()
 

@@ -1,5 +1,6 @@
 """Corpora, networks and an objective that train in milliseconds, for the tests of training."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -141,17 +142,20 @@ class ToyObjective(Objective[nn.Module]):
         initialise(self.network, seed, "toy")
         self.network.to(memory_format=torch.channels_last)
 
-    def forward(self, batch: Batch) -> torch.Tensor:
+    def inputs(self, batch: Batch) -> tuple[torch.Tensor, int]:
         self.epoch = batch.epoch
-        return self._loss([torch_generator(batch.seed, "toy", batch.epoch, i) for i in batch.positions])
+        return _noise(torch_generator(batch.seed, "toy", batch.epoch, i) for i in batch.positions), batch.step
+
+    def forward(self, x: torch.Tensor, step: int = 0) -> torch.Tensor:
+        return functional.mse_loss(self.network(x)[:, 0], x.square().mean(dim=(1, 2, 3)))
 
     def validate(self) -> dict[str, float]:
-        loss = self._loss([torch_generator(0, "toy validation", i) for i in range(4)]).item()
+        loss = self.forward(_noise(torch_generator(0, "toy validation", i) for i in range(4))).item()
         return {"loss": loss} | ({"scripted": self.script[self.epoch]} if self.script else {})
 
-    def _loss(self, generators: list[torch.Generator]) -> torch.Tensor:
-        x = torch.stack([torch.randn(2, 6, 6, generator=generator) for generator in generators])
-        return functional.mse_loss(self.network(x)[:, 0], x.square().mean(dim=(1, 2, 3)))
+
+def _noise(generators: Iterable[torch.Generator]) -> torch.Tensor:
+    return torch.stack([torch.randn(2, 6, 6, generator=generator) for generator in generators])
 
 
 def vector(network: nn.Module) -> torch.Tensor:

@@ -81,6 +81,11 @@ class TestSegments:
             expected = to_float(small_waveforms(3)[track][start : start + 100].T)
             np.testing.assert_array_equal(segment.numpy(), expected)
 
+    def test_single_stems_come_in_the_order_asked_for(self, stem_corpus):
+        tracks, starts = np.array([2, 0, 2]), np.array([1200, 17, 0])
+        segments, (first, _, last) = stem_corpus.gather(tracks, starts, 100), stem_corpus.stems
+        assert torch.equal(stem_corpus.gather(tracks, starts, 100, [last, first]), segments[:, [2, 0]])
+
     def test_segments_lie_within_full_scale(self, tmp_path):
         extremes = np.array([[-32_768], [32_767]], np.int16)
         segment = Corpus.open(write_small(tmp_path / "c", samples=[extremes])).gather(np.array([0]), np.array([0]), 2)

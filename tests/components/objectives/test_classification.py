@@ -105,7 +105,7 @@ class TestLoss:
         tracks, starts = learned.draw(batch())
         logits = learned.network(tagged.gather(tracks, starts, SEGMENT)[:, 0])
         expected = functional.binary_cross_entropy(logits.sigmoid(), tagged.labels(tracks))
-        torch.testing.assert_close(learned(batch()), expected)
+        torch.testing.assert_close(learned(*learned.inputs(batch())), expected)
 
     def test_of_genres_is_cross_entropy(self, genres):
         learned = objective(lively(classifier(), genres), genres)
@@ -113,7 +113,7 @@ class TestLoss:
         tracks, starts = learned.draw(batch())
         probabilities = learned.network(genres.gather(tracks, starts, SEGMENT)[:, 0]).softmax(dim=1)
         expected = -probabilities[range(4), genres.labels(tracks)].log().mean()
-        torch.testing.assert_close(learned(batch()), expected)
+        torch.testing.assert_close(learned(*learned.inputs(batch())), expected)
 
     @pytest.mark.parametrize("kind", ["tagging", "genre"])
     def test_falls(self, kind, tagged, genres):
@@ -205,7 +205,7 @@ class TestFrozenSeparator:
         logits = learned.network(tagged.gather(tracks, starts, SEGMENT)[:, 0])
         expected = functional.binary_cross_entropy_with_logits(logits, tagged.labels(tracks))
         for _ in range(2):
-            torch.testing.assert_close(learned(batch()), expected)
+            torch.testing.assert_close(learned(*learned.inputs(batch())), expected)
 
     def test_features_are_computed_once_for_each_place_of_the_grid(self, tagged):
         learned = frozen(tagged, cache_bytes=2**26)
@@ -217,7 +217,7 @@ class TestFrozenSeparator:
 
     def test_a_learning_separators_features_are_never_kept(self, tagged):
         learned = objective(joint(), tagged, GRID, cache_bytes=2**24)
-        learned(batch())
+        learned.inputs(batch())
         assert learned._cache.num_bytes == 0
 
 

@@ -148,7 +148,7 @@ class TestLoss:
         for weights in ((1.0, 0.0), (0.0, 1.0), (2.0, 3.0)):
             config = SeparationLossConfig(waveform_weight=weights[0], sqrt_magnitude_weight=weights[1])
             objective = separation(corpus, loss=config)
-            losses[weights] = objective(batch(2))
+            losses[weights] = objective(*objective.inputs(batch(2)))
         expected = 2 * losses[1.0, 0.0] + 3 * losses[0.0, 1.0]
         torch.testing.assert_close(losses[2.0, 3.0], expected)
         mixture, target = objective.remixed(batch(2))

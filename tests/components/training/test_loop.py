@@ -42,8 +42,8 @@ CONFIGS = {
 }
 
 
-def toy(config=TWELVE_STEPS, *, seed=0, initial=0, compute=None, script=SCRIPT):
-    return Training(ToyObjective(initial, script), config, seed=seed, compute=compute)
+def toy(config=TWELVE_STEPS, *, seed=0, initial=0, script=SCRIPT, **options):
+    return Training(ToyObjective(initial, script), config, seed=seed, **options)
 
 
 def interrupted(after, config, **options):
@@ -113,6 +113,26 @@ class TestResume:
         assert lasting(second) == lasting(undisturbed)
 
 
+class TestLooks:
+    @pytest.mark.parametrize("look_every", [2, 5, 99])
+    def test_change_no_result(self, look_every):
+        often, seldom = toy(), toy(look_every=look_every)
+        often.run()
+        seldom.run()
+        assert lasting(often) == lasting(seldom)
+
+    @pytest.mark.parametrize("after", [1, 3, 4])
+    def test_are_taken_before_a_state(self, after):
+        undisturbed = toy()
+        undisturbed.run()
+        assert lasting(interrupted(after, TWELVE_STEPS, look_every=99)) == lasting(undisturbed)
+
+    def test_come_at_an_epochs_end_and_so_often(self):
+        training, seen = toy(CONFIGS["one long epoch"], look_every=5), []
+        training.run(lambda t: seen.append(t.is_seen))
+        assert [step for step, is_seen in enumerate(seen, start=1) if is_seen] == [5, 10, 12]
+
+
 class TestDraws:
     def test_the_seed_decides_everything(self):
         runs = [toy(seed=seed) for seed in (0, 0, 1)]
@@ -135,7 +155,8 @@ class TestDraws:
 
     def test_a_batch_is_the_next_positions_of_its_epoch(self):
         training, batches = toy(), []
-        training.objective.register_forward_pre_hook(lambda module, inputs: batches.append(inputs[0]))
+        draw = training.objective.inputs
+        training.objective.inputs = lambda batch: batches.append(batch) or draw(batch)
         for _ in range(3):
             training.step()
         assert [(b.epoch, b.step, list(b.positions)) for b in batches] == [
@@ -244,28 +265,27 @@ class Broken(ToyObjective):
         super().__init__()
         self.how = how
 
-    def forward(self, batch):
-        loss = super().forward(batch)
-        return loss if batch.step < 3 else self.how(loss, self.network[0].weight)
+    def forward(self, x, step=0):
+        loss = super().forward(x)
+        return loss if step < 3 else self.how(loss, self.network[0].weight)
 
     def validate(self):
         return {"loss": 1.0}
 
 
-def breaks(how):
-    return Training(Broken(how), adam(num_epochs=2, steps_per_epoch=4), seed=0)
+def breaks(how, **options):
+    return Training(Broken(how), adam(num_epochs=2, steps_per_epoch=8), seed=0, **options)
+
+
+BROKEN = {
+    "loss": (lambda loss, weight: loss * torch.nan, "loss nan, gradients of "),
+    "constant": (lambda loss, weight: loss + torch.inf, "loss inf, all gradients finite"),
+    "gradient": (lambda loss, weight: loss + (weight * 0).abs().sqrt().sum(), r"loss \d.*, gradients of 0.weight$"),
+}
 
 
 class TestNotFinite:
-    @pytest.mark.parametrize(
-        ("how", "message"),
-        [
-            (lambda loss, weight: loss * torch.nan, "loss nan, gradients of "),
-            (lambda loss, weight: loss + torch.inf, "loss inf, all gradients finite"),
-            (lambda loss, weight: loss + (weight * 0).abs().sqrt().sum(), r"loss \d.*, gradients of 0.weight$"),
-        ],
-        ids=["loss", "constant", "gradient"],
-    )
+    @pytest.mark.parametrize(("how", "message"), BROKEN.values(), ids=BROKEN)
     def test_is_an_error_before_the_weights_change(self, how, message):
         training = breaks(how)
         for _ in range(3):
@@ -276,8 +296,27 @@ class TestNotFinite:
         assert torch.equal(before, vector(training.network))
         assert training.position.step == 3
 
-    def test_large_gradients_whose_norm_overflows_are_no_error(self):
-        training = breaks(lambda loss, weight: loss + 2e38 * weight.sum())
+    @pytest.mark.parametrize(("how", "message"), BROKEN.values(), ids=BROKEN)
+    @pytest.mark.parametrize("look_every", [2, 3, 5, 99])
+    def test_is_an_error_at_the_next_look_with_the_weights_from_before(self, how, message, look_every):
+        """As where a GPU works ahead: the step is named, and later ones have changed no weight."""
+        undisturbed, training = breaks(how), breaks(how, look_every=look_every)
+        for _ in range(3):
+            undisturbed.step()
+        with pytest.raises(NonFiniteError, match=rf"step 3 \(phase 0, epoch 0\): {message}"):
+            training.run()
+        assert torch.equal(vector(undisturbed.network), vector(training.network))
+
+    def test_no_state_is_given_of_a_broken_training(self):
+        training = breaks(BROKEN["loss"][0], look_every=99)
+        for _ in range(5):
+            training.step()
+        with pytest.raises(NonFiniteError, match="step 3"):
+            training.state()
+
+    @pytest.mark.parametrize("look_every", [1, 3])
+    def test_large_gradients_whose_norm_overflows_are_no_error(self, look_every):
+        training = breaks(lambda loss, weight: loss + 2e38 * weight.sum(), look_every=look_every)
         for _ in range(4):
             training.step()
 
