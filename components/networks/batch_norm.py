@@ -1,11 +1,22 @@
-"""BatchNorm statistics of a network that is not trained, such as a random, frozen U-Net."""
+"""BatchNorm: the layer, and its statistics in a network that is not trained, such as a random, frozen U-Net."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Torch's, without a count of its batches: at a fixed momentum none is needed, and each would be a kernel."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.momentum is None or not self.training:
+            return super().forward(input)
+        mean, variance = self.running_mean, self.running_var
+        return functional.batch_norm(input, mean, variance, self.weight, self.bias, True, self.momentum, self.eps)
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from components.networks.adapters import AdapterConfig, Adapters, Fuse, InsertionPoint, Points, Shape, check_points
 from components.networks.backend import Backend, BackendOutput, check_input, leave_as_is
+from components.networks.batch_norm import BatchNorm2d
 
 # Every block but the first and the last; the finest map enters block 1.
 CNN_INSERTION_POINTS: Points = tuple(InsertionPoint(level=level, block=5 - level) for level in range(5))
@@ -170,6 +171,6 @@ def _convolution(
 ) -> tuple[nn.Module, nn.Module, nn.Module]:
     return (
         nn.Conv2d(in_channels, out_channels, 3, padding=1),
-        nn.BatchNorm2d(out_channels, eps=config.batch_norm_epsilon, momentum=config.batch_norm_momentum),
+        BatchNorm2d(out_channels, eps=config.batch_norm_epsilon, momentum=config.batch_norm_momentum),
         nn.ReLU(inplace=True),
     )

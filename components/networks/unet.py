@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from components.networks.batch_norm import BatchNorm2d
 from components.networks.spectrogram import full_precision
 
 LEAKY_SLOPE = 0.01
@@ -143,7 +144,7 @@ def _double_convolution(config: UNetConfig, in_channels: int, out_channels: int)
 
 def _convolution(config: UNetConfig, in_channels: int, out_channels: int) -> tuple[nn.Module, nn.Module, nn.Module]:
     return (
-        nn.BatchNorm2d(in_channels, eps=config.batch_norm_epsilon, momentum=config.batch_norm_momentum),
+        BatchNorm2d(in_channels, eps=config.batch_norm_epsilon, momentum=config.batch_norm_momentum),
         nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
         nn.Conv2d(in_channels, out_channels, 3, padding=1),
     )

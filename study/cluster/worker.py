@@ -5,6 +5,7 @@ outcome, not a crash: it is recorded and reported, and the next stage runs. When
 group loses a worker, all of them are replaced, and the dispatcher gives its stage to whoever asks next.
 """
 
+import gc
 import os
 import pickle
 import platform
@@ -51,6 +52,9 @@ def run_stages(work: Work) -> None:
         # Tune shows what runs. All workers must report.
         ray.train.report({"stage": assignment.label})
         outcome = _run_assigned(assignment, store, work, desk)
+        # A GPU may be shared: what the stage has left behind is for all.
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def _ask(desk: Any, work: Work, outcome: dict[str, Any] | None) -> Assignment:

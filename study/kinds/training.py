@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -43,8 +44,25 @@ def train(objective: Any, config: Any, run: StageRun) -> Training:
             run.save_state(state_to_bytes(training.state()))
             saved_at = time.monotonic()
 
-    training.run(after_step)
+    with memory_explained(config, run):
+        training.run(after_step)
     return training
+
+
+@contextmanager
+def memory_explained(config: Any, run: StageRun) -> Iterator[None]:
+    """Running out of a GPU's memory becomes a MemoryError that says for what batch, how much, and what can change."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        resources = run.execution.resources_of(run.stage.kind.name)
+        share = config.training.batch_size // resources.num_workers
+        raise MemoryError(
+            f"the GPU has too little memory for {share} segments a step in {config.arithmetic.precision}, a batch of "
+            f"{config.training.batch_size} over {resources}. {str(error).splitlines()[0]} Let fewer stages share a GPU "
+            "(--gpus-per-worker), let more workers share a batch (--workers), take --precision bf16, or a smaller "
+            "batch_size in the preset's recipe."
+        ) from error
 
 
 def _report_epoch(training: Training, monitor: str, run: StageRun) -> None:
@@ -63,7 +81,7 @@ def _row(epoch: Mapping[str, int | float]) -> dict[str, Any]:
 def evaluate_with(evaluate: Any, objective: Any, config: Any, run: StageRun) -> Any:
     """What `evaluate` returns, in evaluation mode and in the stage's arithmetic."""
     objective.set_training(False)
-    with torch.no_grad(), compute_of(config, run).autocast():
+    with memory_explained(config, run), torch.no_grad(), compute_of(config, run).autocast():
         return evaluate()
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from components.networks.batch_norm import calibrate_batch_norm
+from components.networks.batch_norm import BatchNorm2d, calibrate_batch_norm
 from components.networks.initialisation import initialise
 from components.networks.unet import UNet, UNetConfig
 
@@ -56,3 +56,19 @@ def test_dropout_does_not_disturb_the_statistics():
 def test_no_batch_is_refused():
     with pytest.raises(ValueError, match="batches is empty"):
         calibrate_batch_norm(unet(), [])
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_the_layer_is_torchs_but_for_its_count(is_training, momentum):
+    generator = torch.Generator().manual_seed(0)
+    own, torchs = (kind(3, eps=1e-3, momentum=momentum).train(is_training) for kind in (BatchNorm2d, nn.BatchNorm2d))
+    inputs = [torch.randn(4, 3, 5, 6, generator=generator) for _ in range(3)]
+    for x in inputs:
+        assert torch.equal(own(x), torchs(x))
+    (own(inputs[0]) * inputs[1]).sum().backward()
+    (torchs(inputs[0]) * inputs[1]).sum().backward()
+    assert torch.equal(own.weight.grad, torchs.weight.grad)
+    assert torch.equal(own.running_mean, torchs.running_mean)
+    assert torch.equal(own.running_var, torchs.running_var)
+    assert own.state_dict().keys() == torchs.state_dict().keys()

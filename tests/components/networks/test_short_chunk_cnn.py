@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from components.networks.batch_norm import BatchNorm2d
 from components.networks.initialisation import initialise
 from components.networks.parameter_counts import num_parameters, num_trainable
 from components.networks.short_chunk_cnn import ShortChunkCNN, ShortChunkCNNConfig
@@ -32,7 +33,7 @@ def test_counts_are_the_papers(num_classes, trainable, everything):
 
 
 def test_activation_and_normalisation_stand_after_each_convolution():
-    layers = [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
+    layers = [nn.Conv2d, BatchNorm2d, nn.ReLU]
     cnn = small_cnn()
     for block in cnn.blocks:
         assert [type(layer) for layer in block] == [*layers, *layers, nn.MaxPool2d]

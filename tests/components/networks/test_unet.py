@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from components.networks.batch_norm import BatchNorm2d
 from components.networks.initialisation import initialise
 from components.networks.parameter_counts import num_parameters, num_trainable
 from components.networks.unet import UNet, UNetConfig
@@ -33,8 +34,8 @@ def test_counts_are_the_papers(num_sources, trainable, everything):
 def test_normalisation_and_activation_stand_before_each_convolution():
     unet = small_unet()
     for convolutions in (*unet.encoder, *(block.convolutions for block in unet.decoder), unet.final):
-        assert [type(layer) for layer in convolutions] == [nn.BatchNorm2d, nn.LeakyReLU, nn.Conv2d] * 2
-    norms = [layer for layer in unet.modules() if isinstance(layer, nn.BatchNorm2d)]
+        assert [type(layer) for layer in convolutions] == [BatchNorm2d, nn.LeakyReLU, nn.Conv2d] * 2
+    norms = [layer for layer in unet.modules() if isinstance(layer, BatchNorm2d)]
     assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.01)}
     assert {layer.negative_slope for layer in unet.modules() if isinstance(layer, nn.LeakyReLU)} == {0.01}
 

@@ -273,3 +273,22 @@ def test_a_segment_longer_than_the_shortest_track_is_refused(tmp_path):
 def test_tables_are_plain_types(bench, stages):
     schema = bench.result(stages["bare"]).tables["track_scores"].schema
     assert schema.field("track").type == pa.string() and schema.field("target").type == pa.int8()
+
+
+@pytest.mark.parametrize("name", ["bare", "separation"])
+def test_too_little_memory_says_for_what_how_much_was_asked_and_what_to_change(name, stages, folders, monkeypatch):
+    cause = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 79.1 GiB, of which 1.2 GiB is free.\nMore lines"
+
+    def exhausted(*arguments):
+        raise torch.OutOfMemoryError(cause)
+
+    stage = stages[name] if name == "bare" else stages["two-stage"].parents["separator"]
+    monkeypatch.setattr(torch.nn.functional, "batch_norm", exhausted)
+    with pytest.raises(MemoryError) as raised:
+        Bench(folders).result(stage)
+    size = stage.config.training.batch_size
+    message = str(raised.value)
+    assert f"{size} segments a step in float32, a batch of {size} over 1 worker(s) x 1 CPU. CUDA out of" in message
+    assert "Tried to allocate 2.00 GiB" in message
+    assert "--gpus-per-worker" in message
+    assert "More lines" not in message
