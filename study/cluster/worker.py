@@ -26,7 +26,6 @@ from torch import distributed
 
 from study.cluster.desk import Assignment, desk_name
 from study.cluster.execution import Work
-from study.cluster.host_memory import keep_freed_memory
 from study.records.records import Records
 from study.records.stage_log import StageLog
 from study.records.store_to_tables import check_result
@@ -41,7 +40,6 @@ REPORT_EVERY_S = 4.0
 def run_stages(work: Work) -> None:
     """Ray Train's loop per worker: asks for stages and runs them until it is told to end."""
     torch.set_num_threads(work.resources.cpus_per_worker)
-    keep_freed_memory()
     # Another launcher, such as torchrun, may have set this in the environment that Ray was started in.
     os.environ["WORLD_SIZE"] = str(_num_workers())
     store, desk, outcome = Store(work.execution.storage), ray.get_actor(desk_name(work.command)), None

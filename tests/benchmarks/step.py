@@ -40,7 +40,6 @@ from components.objectives.separation import RemixConfig, SeparationLossConfig, 
 from components.training.loop import Compute, Objective, Precision, Training
 from components.training.training_config import Phase, TrainingConfig
 from experiments.presets import PAPER
-from study.cluster.host_memory import keep_freed_memory
 from study.records.provenance import source_facts
 from tests.benchmarks.counting import count, synchronise
 
@@ -74,7 +73,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    keep_freed_memory()
     is_cpu = args.device == "cpu"
     batches, num_steps = BATCHES[args.batches or ("small" if is_cpu else "paper")], args.steps or (4 if is_cpu else 40)
     facts = machine(args.device, args.threads)
