@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from components.random_streams import torch_generator
 from components.training import workers
+from components.training.quick_step import Differentiate, QuickStep, compiled
 from components.training.training_config import Phase, TrainingConfig, make_optimiser, make_schedule
 
 Precision = Literal["float32", "bf16"]
@@ -70,11 +71,16 @@ class Objective(nn.Module, Generic[Network]):
 
 @dataclass(frozen=True, kw_only=True)
 class Compute:
-    """Where and in which arithmetic the loop runs."""
+    """Where and in which arithmetic the loop runs.
+
+    `compile` and `capture`: whether one worker's steps run as compiled kernels and, on a GPU, as one captured graph.
+    """
 
     device: str = "cpu"
     precision: Precision = "float32"
     synchronise_batch_norm: bool = False
+    compile: bool = False
+    capture: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
@@ -110,7 +116,8 @@ class Training:
     at the first validation whose monitored metric is not finite.
 
     `look_every`: the steps between two looks at the losses, which wait for the device. None: 1 on a CPU, which works as
-    it is asked, and `LOOK_EVERY` on a GPU. It changes no result.
+    it is asked, and `LOOK_EVERY` on a GPU. It changes no result. `say` gets a line for each way to
+    make steps quicker: whether it is taken.
     """
 
     def __init__(
@@ -121,6 +128,7 @@ class Training:
         seed: int,
         compute: Compute | None = None,
         look_every: int | None = None,
+        say: Callable[[str], None] = print,
     ):
         self.objective, self.config, self.seed, self.compute = objective, config, seed, compute or Compute()
         self.look_every = look_every or (1 if self.compute.device == "cpu" else LOOK_EVERY)
@@ -130,7 +138,7 @@ class Training:
         self.best_weights: dict[str, Tensor] = {}
         # Steps since the last look: number, and (loss, a number that is finite if all gradients are) on the device.
         self._unseen: list[tuple[int, Float[Tensor, " 2"]]] = []
-        self._parallel = workers.data_parallel(objective, synchronise_batch_norm=self.compute.synchronise_batch_norm)
+        self._step = self._make_step(say)
         self._begin_phase()
 
     @property
@@ -199,6 +207,27 @@ class Training:
     def _phase(self) -> Phase:
         return self.config.phases[self.position.phase]
 
+    def _make_step(self, say: Callable[[str], None]) -> Differentiate:
+        objective, compute = self.objective, self.compute
+        parallel = workers.data_parallel(objective, synchronise_batch_norm=compute.synchronise_batch_norm)
+        plain = self._differentiating(parallel)
+        if workers.num_workers() > 1 or not (compute.compile or compute.capture):
+            return plain
+        quick = self._differentiating(compiled(objective.forward)) if compute.compile else None
+        return QuickStep(self.network, plain, compiled=quick, capture=compute.capture, say=say)
+
+    def _differentiating(self, forward: Callable[..., Tensor]) -> Differentiate:
+        """From a step's inputs to this worker's loss; its gradients then stand at the parameters."""
+
+        def differentiate(*inputs: Any) -> Float[Tensor, ""]:
+            self.network.zero_grad(set_to_none=True)
+            with self.compute.autocast():
+                loss = forward(*inputs)
+            loss.backward()
+            return loss.detach()
+
+        return differentiate
+
     def _begin_phase(self) -> None:
         learned = [(name, p) for name, p in self.network.named_parameters() if p.requires_grad]
         self._optimiser = make_optimiser(self._phase, learned, self.config.learning_rate_factors)
@@ -235,11 +264,9 @@ class Training:
         """This worker's loss of the next step; its gradients stand at the parameters."""
         self.objective.set_training(True)
         torch.manual_seed(torch_generator(self.seed, "dropout", self.position.step, workers.rank()).initial_seed())
-        self._optimiser.zero_grad(set_to_none=True)
         with self.compute.autocast():
-            loss = self._parallel(*self.objective.inputs(self.next_batch()))
-        loss.backward()
-        return loss.detach()
+            inputs = self.objective.inputs(self.next_batch())
+        return self._step(*inputs)
 
     def _note(self, loss: Float[Tensor, ""]) -> None:
         """Keeps the loss, and a number that is finite if all gradients are, until the next look."""

@@ -4,6 +4,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+Compile = Literal["auto", "always", "never"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,7 @@ class Execution:
         resources: by stage kind; `default_resources` for a kind that is not named.
         checkpoint_every_s: seconds between loop states, 0 for one after every step.
         feature_memory_bytes: how much one worker may keep of frozen networks' features.
+        compile: whether training steps are compiled; "auto": on a GPU, where a stage is long enough to repay it.
         max_cpus, max_gpus: what the cluster can grow to; None for what it has now.
         hung_after_s: a worker that shows no sign of life for so long counts as lost.
     """
@@ -58,6 +62,7 @@ class Execution:
     default_resources: Resources = Resources()
     checkpoint_every_s: float = 60.0
     feature_memory_bytes: int = 2 * 2**30
+    compile: Compile = "auto"
     max_cpus: int | None = None
     max_gpus: int | None = None
     hung_after_s: float = 1800.0

@@ -41,6 +41,8 @@ class ExecutionOptions:
     """CPUs of each worker, and so its threads."""
     gpus_per_worker: float = 0.0
     """GPUs of each worker. With a fraction, stages share a GPU."""
+    compile: Literal["auto", "always", "never"] = "auto"
+    """Whether training steps are compiled. auto: on a GPU, where a stage is long enough to repay it."""
     max_cpus: int | None = None
     """CPUs that the cluster can grow to. Default: what it has now."""
     max_gpus: int | None = None
@@ -80,6 +82,7 @@ class ExecutionOptions:
             corpus_cache=self.corpus_cache,
             default_resources=resources,
             checkpoint_every_s=self.checkpoint_every_s,
+            compile=self.compile,
             max_cpus=self.max_cpus,
             max_gpus=self.max_gpus,
             hung_after_s=self.hung_after_s,

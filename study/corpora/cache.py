@@ -27,9 +27,7 @@ def local_copy(address: str, cache: str) -> Path:
         if "://" in address:
             raise ValueError(f"{address} is no folder: say with --corpus-cache where every machine may keep a copy")
         return Path(address).expanduser().absolute()
-    own_disk = Path(os.path.expandvars(cache)).expanduser().absolute()
-    if "$" in str(own_disk):
-        raise ValueError(f"--corpus-cache {cache} names an environment variable that is not set on this machine")
+    own_disk = own_folder(cache)
     storage = open_storage(address)
     try:
         manifest = storage.read(MANIFEST_FILE)
@@ -42,6 +40,14 @@ def local_copy(address: str, cache: str) -> Path:
             shutil.rmtree(target, ignore_errors=True)
             _copy(storage, target)
     return target
+
+
+def own_folder(cache: str) -> Path:
+    """The cache's folder on this machine; ValueError if it names an environment variable that is not set here."""
+    folder = Path(os.path.expandvars(cache)).expanduser().absolute()
+    if "$" in str(folder):
+        raise ValueError(f"--corpus-cache {cache} names an environment variable that is not set on this machine")
+    return folder
 
 
 def _is_whole(copy: Path, manifest: bytes) -> bool:

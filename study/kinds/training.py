@@ -13,7 +13,7 @@ from components.networks.parameter_counts import num_parameters
 from components.training.checkpoint import state_from_bytes, state_to_bytes, weights_to_bytes
 from components.training.loop import Objective, Training
 from components.training.training_config import TrainingConfig
-from study.kinds.arithmetic import compute_of
+from study.kinds.arithmetic import compute_of, quickened
 from study.kinds.weights import WEIGHTS
 from study.stages.stage import StageResult, StageRun
 
@@ -28,7 +28,9 @@ def check_training(objective: Objective[Any], training: TrainingConfig, num_work
 
 def train(objective: Any, config: Any, run: StageRun) -> Training:
     """Trains to the end, from the last loop state if there is one. Saves states and reports epochs on the way."""
-    training = Training(objective, config.training, seed=config.seed, compute=compute_of(config, run))
+    num_steps = config.training.num_epochs * config.training.resolve_steps_per_epoch(objective.examples_per_epoch())
+    compute = quickened(compute_of(config, run), num_steps, run)
+    training = Training(objective, config.training, seed=config.seed, compute=compute, say=_log.info)
     if run.state is not None:
         training.load_state(state_from_bytes(run.state))
         _log.info("goes on at step %d of %d", training.position.step, training.num_steps)
