@@ -30,6 +30,7 @@ class Corpus:
     manifest: Manifest
     tracks: Mapping[str, np.ndarray]
     waveform: Int16[Tensor, "sample stem"]
+    device: torch.device = torch.device("cpu")
 
     @classmethod
     def open(cls, folder: str | Path) -> "Corpus":
@@ -65,10 +66,6 @@ class Corpus:
     def classes(self) -> tuple[str, ...]:
         return self.manifest.classes
 
-    @property
-    def device(self) -> torch.device:
-        return self.waveform.device
-
     def __len__(self) -> int:
         """The number of tracks."""
         return len(self.tracks["id"])
@@ -79,9 +76,17 @@ class Corpus:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         _must_fit(self.folder / WAVEFORM_FILE, "digest", digest, self.manifest.waveform_digest)
 
-    def to(self, device: torch.device | str) -> "Corpus":
-        """The same corpus with its waveform on `device`, where segments are then gathered."""
-        return replace(self, waveform=self.waveform.to(device))
+    def to(self, device: torch.device | str, max_bytes: int | None = None) -> "Corpus":
+        """The same corpus with segments on `device`.
+
+        There they are gathered as well, unless the waveform takes more than `max_bytes`: then it stays where it is, and
+        each batch is sent. That keeps no GPU waiting: the host runs ahead of it, from one look at the losses to the
+        next.
+        """
+        fits = max_bytes is None or self.waveform.nbytes <= max_bytes
+        waveform = self.waveform.to(device) if fits else self.waveform
+        # With the index of a GPU, as its tensors have it.
+        return replace(self, waveform=waveform, device=torch.empty(0, device=device).device)
 
     def indices(self, split: str) -> Int64[np.ndarray, " track"]:
         """The tracks of a split; ValueError if it has none."""
@@ -100,7 +105,7 @@ class Corpus:
         """
         if self.kind == "separation":
             raise ValueError(f"{self.folder} is a separation corpus and has no labels")
-        multi_hot = self._multi_hot[self._sent(tracks)]
+        multi_hot = self._multi_hot[_sent(tracks, self.device)]
         return multi_hot if self.kind == "tagging" else multi_hot.argmax(dim=1)
 
     def gather(
@@ -123,11 +128,16 @@ class Corpus:
             worst = outside[0]
             where = f"track {self.tracks['id'][tracks[worst]]!r} starts at {starts[worst]}"
             raise ValueError(f"a segment of {where}, allowed: 0 to {last[worst]} for {num_samples} samples")
-        begins = self._sent(self.tracks["start"][tracks] + starts)
-        chosen = self._sent(np.array([self.stems.index(stem) for stem in stems or self.stems]))
+        place = self.waveform.device
+        begins = _sent(self.tracks["start"][tracks] + starts, place)
+        chosen = _sent(np.array([self.stems.index(stem) for stem in stems or self.stems]), place)
         # All segments of the corpus, as a view.
         windows = self.waveform.unfold(0, num_samples, 1)
-        return windows[begins[:, None], chosen].to(torch.float32).div_(INT16_SCALE)
+        segments = windows[begins[:, None], chosen]
+        if place != self.device:
+            pinned = segments.pin_memory() if self.device.type == "cuda" else segments
+            segments = pinned.to(self.device, non_blocking=True)
+        return segments.to(torch.float32).div_(INT16_SCALE)
 
     def crop_starts(
         self,
@@ -166,10 +176,6 @@ class Corpus:
         position = np.arange(num_segments.sum()) - np.repeat(num_segments.cumsum() - num_segments, num_segments)
         return np.repeat(tracks, num_segments).astype(np.int64), position * hop_samples
 
-    def _sent(self, values: np.ndarray) -> Tensor:
-        """The values on the device; the host does not wait for their arrival."""
-        return torch.from_numpy(values).to(self.device, non_blocking=True)
-
     @cached_property
     def _multi_hot(self) -> Float[Tensor, "track class"]:
         position = {name: index for index, name in enumerate(self.classes)}
@@ -188,6 +194,11 @@ class Corpus:
             name, length = self.tracks["id"][shortest], self.tracks["length"][shortest]
             raise ValueError(f"a segment of {num_samples} samples is longer than track {name!r} with {length}")
         return last
+
+
+def _sent(values: np.ndarray, device: torch.device) -> Tensor:
+    """The values on the device; the host does not wait for their arrival."""
+    return torch.from_numpy(values).to(device, non_blocking=True)
 
 
 def _checked_manifest(folder: Path) -> Manifest:

@@ -87,7 +87,7 @@ class ClassificationObjective(Objective[Classifier | JointNetwork]):
     def inputs(self, batch: Batch) -> tuple[BackendInput | Tensor, Tensor]:
         """Segments, or their features where these stay the same, and labels."""
         tracks, starts = self.draw(batch)
-        heard = self._features(tracks, starts) if self._features_stay else self._segments(tracks, starts)
+        heard = self._features(tracks, starts) if self.keeps_features else self._segments(tracks, starts)
         return heard, self.corpus.labels(tracks)
 
     def forward(self, heard: BackendInput | Tensor, targets: Tensor) -> Float[Tensor, ""]:
@@ -168,13 +168,13 @@ class ClassificationObjective(Objective[Classifier | JointNetwork]):
         return self._cache.features(keys, compute)
 
     @property
-    def _features_stay(self) -> bool:
+    def keeps_features(self) -> bool:
         """Whether segments come again and nothing that learns comes before their features."""
         learns = isinstance(self.network, JointNetwork) and self._frozen is None
         return self.config.grid_samples > 1 and not learns
 
     def _probabilities(self, tracks: np.ndarray, starts: np.ndarray, *, keep: bool) -> np.ndarray:
-        is_kept = keep and self._features_stay
+        is_kept = keep and self.keeps_features
         features = self._features(tracks, starts) if is_kept else self.network.features(self._segments(tracks, starts))
         logits = self.network.classify(features).float()
         return (logits.sigmoid() if self.corpus.kind == "tagging" else logits.softmax(dim=1)).cpu().numpy()

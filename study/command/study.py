@@ -9,7 +9,7 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from study.command import cost, plan, summary
+from study.command import cost, gpu_memory, plan, summary
 from study.command.display import showing, terminal
 from study.command.exit_code import EXIT_FAILED, exit_code
 from study.command.options import Options
@@ -89,8 +89,16 @@ class StudyCommand:
         done = self.store.done_identities(self.graph.identities)
         for line in cost.lines(self.runs, self.graph, done, execution=self.execution, limit=limit, expected=expected):
             self._say(line)
+        self._say_memory()
         published = SPREADS if self.options.preset == "paper" and not self._any_generated() else {}
         self._say(plan.smallest_effect(self.study, published))
+
+    def _say_memory(self) -> None:
+        """How much of a GPU the stages that are left need."""
+        done = self.store.done_identities(self.graph.identities)
+        left = [stage for stage in self.graph if stage.identity not in done]
+        for line in gpu_memory.lines(left, self.execution, self.corpora.folders):
+            self._say(line)
 
     def print_explanation(self, name: str) -> None:
         """Prints for each stage of a run that it is done, or how it differs from the most similar stage that is.
@@ -114,6 +122,7 @@ class StudyCommand:
         self._say(f"storage {self._place}   logs {self._place}/logs   {self.resolved.recipe.arithmetic}")
         for line in self.winner_file.lines(self.options.preset, self.corpora) if self.winner_file else ():
             self._say(line)
+        self._say_memory()
         records.write_study(self._description(groups))
         records.write_runs(self._run_records())
         progress = self._train(records)

@@ -78,4 +78,10 @@ def open_corpus(run: StageRun) -> Corpus:
     corpus = Corpus.open(local_copy(run.corpus_path, run.execution.corpus_cache))
     if corpus.digest != run.stage.corpus:
         raise ValueError(f"{run.corpus_path} has the digest {corpus.digest}, the stage needs {run.stage.corpus}")
-    return corpus.to(device_of(run))
+    return corpus.to(device_of(run), _corpus_bytes(run))
+
+
+def _corpus_bytes(run: StageRun) -> int | None:
+    """How much of a GPU's memory a corpus may take: half of the worker's share. None without a GPU."""
+    share = run.execution.resources_of(run.stage.kind.name).gpus_per_worker
+    return round(torch.cuda.get_device_properties().total_memory * min(1.0, share) / 2) if share else None

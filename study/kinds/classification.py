@@ -15,6 +15,7 @@ from components.networks.vit_weights import backend_state
 from components.objectives.classification import ClassificationObjective, SegmentConfig
 from components.training.training_config import TrainingConfig
 from study.kinds.arithmetic import Arithmetic, on_device, open_corpus
+from study.kinds.memory import classification_memory
 from study.kinds.scores import metrics_of, score_tables
 from study.kinds.training import check_training, evaluate_with, result_of, train
 from study.kinds.weights import Weights
@@ -98,4 +99,6 @@ def scored_on_test(
     return metrics_of(measured), score_tables(objective.corpus, scores, measured)
 
 
-CLASSIFICATION = StageKind(name="classification", version=2, run=_run, check=_check, work=classification_work)
+CLASSIFICATION = StageKind(
+    name="classification", version=2, run=_run, check=_check, work=classification_work, memory=classification_memory
+)

@@ -14,6 +14,7 @@ from components.training.loop import Batch
 from components.training.training_config import TrainingConfig
 from study.kinds.arithmetic import Arithmetic, on_device
 from study.kinds.classification import Scored, check_on_corpus, objective_of, pretrained_backend, train_and_score
+from study.kinds.memory import finetuning_memory
 from study.kinds.weights import WEIGHTS, Weights
 from study.kinds.work import finetuning_work
 from study.stages.stage import StageKind, StageResult, StageRun
@@ -82,4 +83,6 @@ def _calibrate(network: JointNetwork, objective: ClassificationObjective, config
     calibrate_batch_norm(network.separator, (segments(step) for step in range(config.calibration_batches)))
 
 
-FINETUNING = StageKind(name="finetuning", version=2, run=_run, check=_check, work=finetuning_work)
+FINETUNING = StageKind(
+    name="finetuning", version=2, run=_run, check=_check, work=finetuning_work, memory=finetuning_memory
+)

@@ -10,6 +10,7 @@ from components.networks.separator import Separator, SeparatorConfig
 from components.objectives.separation import RemixConfig, SeparationLossConfig, SeparationObjective
 from components.training.training_config import TrainingConfig
 from study.kinds.arithmetic import Arithmetic, on_device, open_corpus
+from study.kinds.memory import separation_memory
 from study.kinds.training import check_training, evaluate_with, result_of, train
 from study.kinds.work import separation_work
 from study.stages.stage import StageKind, StageResult, StageRun
@@ -59,4 +60,6 @@ def _check_separation(config: SeparationStage, corpus_path: str, num_workers: in
     check_training(_separation(network, Corpus.open(corpus_path), config), config.training, num_workers)
 
 
-SEPARATION = StageKind(name="separation", version=1, run=_separate, check=_check_separation, work=separation_work)
+SEPARATION = StageKind(
+    name="separation", version=1, run=_separate, check=_check_separation, work=separation_work, memory=separation_memory
+)

@@ -28,7 +28,8 @@ class StageKind:
 
     `check` gets a stage's configuration, the place of its corpus and the number of workers. It raises ValueError for
     what `run` would refuse, and is called before anything starts. `work` gets the first two and returns the stage's
-    work in FLOPs.
+    work in FLOPs. `memory` gets the first three, and how many bytes of features a worker may keep; it returns the bytes
+    that each worker needs on a GPU.
     """
 
     name: str
@@ -36,6 +37,7 @@ class StageKind:
     run: "Callable[[StageRun], StageResult]" = field(compare=False)
     check: "Callable[[Any, str, int], None]" = field(default=_accept, compare=False)
     work: "Callable[[Any, str], float] | None" = field(default=None, compare=False)
+    memory: "Callable[[Any, str, int, int], int] | None" = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

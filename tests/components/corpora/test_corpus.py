@@ -11,6 +11,8 @@ from components.corpora.corpus import Corpus
 from components.corpora.corpus_writer import CorpusWriter
 from tests.components.corpora.small_corpus import LENGTHS, small_waveforms, write_small
 
+CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))
+
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Corpus:
@@ -107,15 +109,21 @@ class TestSegments:
             with pytest.raises(ValueError, match="701 samples is longer than track 't1' with 700"):
                 attempt()
 
-    @pytest.mark.parametrize(
-        "device",
-        ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))],
-    )
+    @pytest.mark.parametrize("device", ["cpu", CUDA])
     def test_a_device_gives_the_same_segments(self, stem_corpus, device):
         arguments = (np.array([1, 2]), np.array([3, 500]), 256)
         moved = stem_corpus.to(device)
         assert moved.gather(*arguments).device.type == device
         assert torch.equal(moved.gather(*arguments).cpu(), stem_corpus.gather(*arguments))
+
+    @pytest.mark.parametrize("device", ["cpu", "meta", CUDA])
+    def test_a_corpus_too_large_for_a_device_sends_its_segments_there(self, stem_corpus, device):
+        there, tracks, starts = stem_corpus.to(device, max_bytes=10), np.array([2, 0]), np.array([3, 1])
+        segments = there.gather(tracks, starts, 4)
+        assert there.waveform.device.type == "cpu"
+        assert (segments.device.type, segments.shape, segments.dtype) == (device, (2, 3, 4), torch.float32)
+        if device != "meta":
+            assert torch.equal(segments.cpu(), stem_corpus.gather(tracks, starts, 4))
 
     def test_a_split_without_tracks_is_an_error(self, corpus):
         with pytest.raises(ValueError, match="no track in split 'validation'"):

@@ -169,6 +169,7 @@ def test_unknown_options_and_values_are_exit_code_2(options, monkeypatch, capsys
 SITE_OPTIONS = {
     "workers": 2,
     "cpus_per_worker": 2,
+    "compile": "always",
     "max_cpus": 64,
     "max_gpus": 8,
     "checkpoint_every_s": 1.0,
