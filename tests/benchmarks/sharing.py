@@ -13,11 +13,11 @@ import argparse
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 
@@ -29,6 +29,17 @@ from tests.benchmarks.step import BATCHES, NETWORKS, append, build, endless, mac
 OUT = Path("results/benchmarks/sharing.parquet")
 WARM_UPS = 3
 PATIENCE_S = 600
+
+
+class Task(NamedTuple):
+    """What each process does. `folder` holds the corpora."""
+
+    network: str
+    folder: str
+    batch_size: int
+    compute: Compute
+    threads: int
+    seconds: float
 
 
 def main() -> None:
@@ -55,7 +66,8 @@ def main() -> None:
             write_corpus(Path(folder) / kind, kind)
         for name in args.networks:
             for number in args.processes:
-                found = together(number, (name, folder, batches[name], compute, args.threads, args.seconds))
+                task = Task(name, folder, batches[name], compute, args.threads, args.seconds)
+                found = together(number, task)
                 rate, gib = sum(steps for steps, _ in found) / args.seconds * batches[name], max(g for _, g in found)
                 print(f"{name:18}{batches[name]:6}{number:11}{rate:12.1f}{gib:10.2f}", flush=True)
                 row = {"network": name, "batch": batches[name], "precision": args.precision, "processes": number}
@@ -63,11 +75,11 @@ def main() -> None:
     print(f"Rows: {args.out}")
 
 
-def together(number: int, task: Sequence[Any]) -> list[tuple[int, float]]:
+def together(number: int, task: Task) -> list[tuple[int, float]]:
     """Steps and peak GiB of GPU memory of each of `number` processes."""
     context = get_context("spawn")
     start, results = context.Barrier(number), context.Queue()
-    processes = [context.Process(target=train, args=(*task, start, results)) for _ in range(number)]
+    processes = [context.Process(target=train, args=(task, start, results)) for _ in range(number)]
     for process in processes:
         process.start()
     found = [results.get(timeout=PATIENCE_S) for _ in processes]
@@ -76,17 +88,17 @@ def together(number: int, task: Sequence[Any]) -> list[tuple[int, float]]:
     return found
 
 
-def train(
-    name: str, folder: str, batch_size: int, compute: Compute, threads: int, seconds: float, start: Any, results: Any
-) -> None:
-    torch.set_num_threads(threads)
-    corpora = {kind: Corpus.open(Path(folder) / kind).to(compute.device) for kind in ("separation", "tagging")}
-    training = Training(build(name, corpora, compute.device), endless(batch_size), seed=0, compute=compute, say=str)
+def train(task: Task, start: Any, results: Any) -> None:
+    torch.set_num_threads(task.threads)
+    compute = task.compute
+    corpora = {kind: Corpus.open(Path(task.folder) / kind).to(compute.device) for kind in ("separation", "tagging")}
+    objective = build(task.network, corpora, compute.device)
+    training = Training(objective, endless(task.batch_size), seed=0, compute=compute, say=str)
     for _ in range(WARM_UPS):
         training.step()
     synchronise(compute.device)
     start.wait(PATIENCE_S)
-    num_steps, end = 0, time.perf_counter() + seconds
+    num_steps, end = 0, time.perf_counter() + task.seconds
     while time.perf_counter() < end:
         training.step()
         num_steps += 1

@@ -2,6 +2,8 @@
 
 python -m tests.benchmarks.step                                  # two minutes on two cores
 python -m tests.benchmarks.step --device cuda --batches large
+python -m tests.benchmarks.step --device cuda --plain            # neither captured nor compiled
+python -m tests.benchmarks.step --device cuda --compile          # compiled, then captured
 python -m tests.benchmarks.step --networks joint-cnn --precisions bf16 --steps 20
 
 Sizes are the paper's. Every row is appended to a Parquet file, with machine, versions and commit. "roofline" is the
@@ -70,12 +72,15 @@ def main() -> None:
     parser.add_argument("--batches", choices=BATCHES, help="default: small on a CPU, paper on a GPU")
     parser.add_argument("--steps", type=int, default=0, help="default: 4 on a CPU, 40 on a GPU")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--plain", action="store_true", help="do not capture steps on a GPU")
+    parser.add_argument("--compile", action="store_true", help="compile steps")
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     is_cpu = args.device == "cpu"
     batches, num_steps = BATCHES[args.batches or ("small" if is_cpu else "paper")], args.steps or (4 if is_cpu else 40)
-    facts = machine(args.device, args.threads)
+    is_captured = not is_cpu and not args.plain
+    facts = machine(args.device, args.threads) | {"captured": is_captured, "compiled": args.compile}
     print(" ".join(f"{value}" for value in facts.values()))
     print(f"{'network':18}{'batch':>6} {'precision':10}{'step ms':>9}{'segments/s':>11}{'operators':>10}", end="")
     print(f"{'kernels':>9}{'roofline':>9}{'input':>7}{'peak GiB':>9}")
@@ -84,7 +89,7 @@ def main() -> None:
         for precision in args.precisions:
             ceiling = measured_ceiling(args.device, precision)
             for name in args.networks:
-                compute = Compute(device=args.device, precision=precision)
+                compute = Compute(device=args.device, precision=precision, compile=args.compile, capture=is_captured)
                 row = measure(name, corpora, batches[name], compute, num_steps=num_steps, ceiling=ceiling)
                 print(
                     f"{name:18}{row['batch']:6} {precision:10}{row['step_ms']:9.1f}{row['segments_per_s']:11.1f}"
@@ -99,12 +104,17 @@ def main() -> None:
 def measure(
     name: str, corpora: dict[str, Corpus], batch_size: int, compute: Compute, *, num_steps: int, ceiling: Ceiling
 ) -> dict[str, Any]:
-    """The row of one network: medians over `num_steps` steps after two that are not counted."""
+    """The row of one network: medians over `num_steps` steps after two that are not counted.
+
+    Operators and what they need are counted in a plain step.
+    """
     objective = build(name, corpora, compute.device)
+    plain = Training(objective, endless(batch_size), seed=0, compute=replace(compute, compile=False, capture=False))
+    plain.step()
+    counts = count(plain.step)
     training = Training(objective, endless(batch_size), seed=0, compute=compute)
     for _ in range(2):
         training.step()
-    counts = count(training.step)
     if compute.device != "cpu":
         torch.cuda.reset_peak_memory_stats()
     step_s = median_s(training.step, num_steps, compute.device)
