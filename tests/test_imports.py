@@ -198,6 +198,34 @@ except ImportError as error:
 """
 
 
+# They take long to import: who needs one imports it where it is used.
+SLOW = (
+    "sklearn",
+    "torchmetrics",
+    "duckdb",
+    "optuna",
+    "timm",
+    "jinja2",
+    "scipy.signal",
+    "scipy.stats",
+    "torch._inductor",
+)
+
+
+@pytest.mark.parametrize(
+    ("modules", "slow"),
+    [
+        ("experiments.ablation", ("ray", *SLOW)),
+        ("study.cluster.worker, study.kinds.finetuning, study.kinds.probe", SLOW),
+    ],
+    ids=["command", "worker"],
+)
+def test_what_starts_imports_nothing_slow(modules, slow):
+    code = f"import sys, {modules}; print([name for name in {slow!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "[]\n"
+
+
 def test_components_train_where_ray_is_not_installed(tmp_path):
     command = [sys.executable, "-c", BLOCKED, str(ROOT), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, cwd=tmp_path)

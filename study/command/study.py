@@ -9,12 +9,13 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from study.command import cost, gpu_memory, plan, summary
+from study.command import cost, gpu_memory, plan
 from study.command.display import showing, terminal
 from study.command.exit_code import EXIT_FAILED, exit_code
 from study.command.options import Options
 from study.command.preset import Preset, preset_of, with_available_weights
 from study.command.resolved_options import ResolvedOptions
+from study.design.metrics import METRICS
 from study.design.study import Study
 from study.records.records import Records, Run
 from study.search.winner_file import read_winner_file
@@ -186,6 +187,7 @@ class StudyCommand:
 
     def _print_tables(self, records: Records, groups: Mapping[str, Sequence[str]]) -> None:
         """Prints the tables of each task, probes first, and what they can support."""
+        from study.command import summary
         from study.report.facts import Facts
         from study.report.study_comparisons import StudyComparisons
 
@@ -210,7 +212,7 @@ class StudyCommand:
             f"\n{len(executed)} stages trained by this command, {len(self.graph)} unique in the study, "
             f"{plan.num_alone(self.runs)} if every run trained its own. It took {duration(progress.seconds)}."
         )
-        metric = next(iter(summary.METRICS[self.runs[0].arm.trial.task]))
+        metric = next(iter(METRICS[self.runs[0].arm.trial.task]))
         where = f"study = '{self.study.name}' AND state = 'done'"
         sql = f"SELECT arm, avg({metric}), count(*) FROM runs WHERE {where} GROUP BY arm ORDER BY 2 DESC"
         self._say(f"Rows: {self._place}/records/*/*.parquet")

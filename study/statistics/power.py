@@ -1,13 +1,12 @@
 """Power: which effect a number of seeds can show, and how many seeds an effect would need.
 
 All of it is for the two-sided paired t test. Effects are in standard deviations of the differences unless said
-otherwise.
+otherwise. SciPy is imported where it is used: every command imports this module, and few ask it anything.
 """
 
 from functools import cache
 
 import numpy as np
-from scipy import optimize, stats
 
 # The level of every test that a star needs.
 ALPHA = 0.05
@@ -17,6 +16,8 @@ MOST_SEEDS = 100_000
 
 def power_of(effect: float, num_pairs: int, *, alpha: float = ALPHA) -> float:
     """The chance that the test rejects at level `alpha`; ValueError for fewer than two pairs."""
+    from scipy import stats
+
     _check(num_pairs, alpha)
     df, shift = num_pairs - 1, abs(effect) * np.sqrt(num_pairs)
     critical = stats.t.isf(alpha / 2, df)
@@ -39,6 +40,8 @@ def smallest_detectable_effect(num_pairs: int, sd: float, *, power: float = 0.8,
 
 @cache
 def _smallest_effect_in_sds(num_pairs: int, power: float, alpha: float) -> float:
+    from scipy import optimize
+
     _check(num_pairs, alpha, power)
     most = 1.0
     while power_of(most, num_pairs, alpha=alpha) < power:

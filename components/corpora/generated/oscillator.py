@@ -7,7 +7,6 @@ the harmonics below `TOP_HZ`, so nothing folds back.
 import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import uniform_filter1d
-from scipy.signal import sosfilt
 
 from components.corpora.audio import SAMPLE_RATE
 
@@ -68,6 +67,9 @@ def resonators(centres_hz: list[float], bandwidths_hz: list[float]) -> Float[np.
 
 def through(sections: Float[np.ndarray, "section six"], signal: Signal) -> Signal:
     """The signal filtered by second-order sections."""
+    # Half a second's import, for those who generate nothing.
+    from scipy.signal import sosfilt
+
     return np.asarray(sosfilt(sections, signal))
 
 
