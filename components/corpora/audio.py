@@ -97,7 +97,8 @@ def _resampled(frames: Iterable[av.AudioFrame]) -> Iterator[np.ndarray]:
     # A resampler takes one kind of frame, but some MP3s change between mono and stereo.
     for _, alike in groupby(frames, key=lambda frame: (frame.format.name, frame.layout.name, frame.sample_rate)):
         # FFmpeg's own downmix depends on the sample format (+3 dB for floats), so the channels are averaged here.
-        resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
-        parts = [part.to_ndarray() for frame in chain(alike, [None]) for part in resampler.resample(frame)]
-        if parts:
-            yield np.concatenate(parts, axis=1).mean(axis=0)
+        # They come interleaved: PyAV's view of one plane for each crashes for eight channels and more.
+        resampler = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
+        for frame in chain(alike, [None]):
+            for part in resampler.resample(frame):
+                yield part.to_ndarray().reshape(-1, part.layout.nb_channels).mean(axis=1)

@@ -8,7 +8,6 @@ task per track is simpler than Ray Data.
 import hashlib
 import json
 import shutil
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ import numpy as np
 from components.corpora.corpus import Corpus
 from components.corpora.corpus_writer import CorpusWriter
 from components.corpora.data_set import DataSet, DataSetTrack
-from components.corpora.track_decoding import ExcludedError, UnusableError, decode_track
+from study.corpora.track_part import Limits, Part, decode_part
 from study.stages.identity import to_json
 from study.store.locks import locked
 
@@ -39,24 +38,13 @@ class Prepared:
     unexpected: dict[str, tuple[int, int]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """A track in preparation: the file of its samples, and the file of its outcome, which is written last."""
-
-    track: DataSetTrack
-    samples: Path
-    outcome: Path
-
-    def read(self) -> dict[str, str]:
-        return json.loads(self.outcome.read_text(encoding="utf-8"))
-
-
 def prepare(
     data_set: DataSet,
     folder: str | Path,
     *,
     spread: ParallelMap,
     max_rejects: float = 0.01,
+    limits: Limits | None = None,
     report: Report | None = None,
 ) -> Prepared:
     """Decodes what is not decoded yet, then writes the corpus.
@@ -79,7 +67,8 @@ def prepare(
         _check_owner(folder_of_parts, data_set)
         tracks, repeated = _distinct(data_set.tracks)
         parts = [_part(folder_of_parts, track) for track in tracks]
-        _decode(parts, data_set.longer_than_s, spread, report)
+        decode = partial(decode_part, data_set.longer_than_s, limits or Limits())
+        _decode(parts, decode, spread, report)
         outcomes = [part.read() for part in parts]
         rejected = [(outcome["id"], outcome["rejected"]) for outcome in outcomes if "rejected" in outcome]
         rejects = [*data_set.rejects, *repeated, *rejected]
@@ -95,36 +84,18 @@ def prepare(
     )
 
 
-def _decode(parts: list[Part], longer_than_s: float, spread: ParallelMap, report: Report | None) -> None:
+def _decode(parts: list[Part], decode: Callable[[Part], None], spread: ParallelMap, report: Report | None) -> None:
     """Decodes what is missing, and tries again what could not be decoded: its file may have been replaced."""
     for part in parts:
         if part.outcome.exists() and "rejected" in part.read():
             part.outcome.unlink()
     waiting = [part for part in parts if not part.outcome.exists()]
+    for part in waiting:
+        part.tries.unlink(missing_ok=True)
     done = len(parts) - len(waiting)
-    for more, _ in enumerate(spread(partial(decode_part, longer_than_s), waiting), 1):
+    for more, _ in enumerate(spread(decode, waiting), 1):
         if report is not None:
             report(done + more, len(parts))
-
-
-def decode_part(longer_than_s: float, part: Part) -> None:
-    """Writes a track's samples, then its outcome, which says that they are complete."""
-    outcome = {"id": part.track.id}
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            waveform = decode_track(part.track, longer_than_s=longer_than_s)
-    except UnusableError as error:
-        outcome |= {"rejected": str(error)}
-    except ExcludedError as error:
-        outcome |= {"excluded": str(error)}
-    else:
-        outcome |= {"damaged": "; ".join(str(warning.message) for warning in caught)} if caught else {}
-        with part.samples.open("wb") as file:
-            np.save(file, waveform)
-    unfinished = part.outcome.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(outcome), encoding="utf-8")
-    unfinished.replace(part.outcome)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from components.corpora.audio import to_float
 from components.corpora.corpus import Corpus
 from components.corpora.data_set import AudioStream, DataSet, DataSetTrack
 from components.corpora.track_decoding import decode_track
-from study.corpora import preparation
+from study.corpora import preparation, track_part
 from study.corpora.preparation import prepare
 
 SPLITS = ("train", "train", "train", "validation", "test")
@@ -164,7 +164,7 @@ def test_damage_is_written_down(songs, tmp_path, monkeypatch):
             warnings.warn("/some/where.mp3: damaged packets, silent now: 2", stacklevel=1)
         return decode_track(track, **rules)
 
-    monkeypatch.setattr(preparation, "decode_track", damaged)
+    monkeypatch.setattr(track_part, "decode_track", damaged)
     manifest = prepare(songs, tmp_path / "corpus", spread=one_by_one, max_rejects=0.5).corpus.manifest
     assert manifest.recipe["damaged"] == {"song 0": "damaged packets, silent now: 2"}
 
