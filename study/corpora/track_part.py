@@ -69,7 +69,7 @@ def decode_part(longer_than_s: float, limits: Limits, part: Part) -> None:
     except MemoryError:
         outcome |= {"rejected": f"decoding takes more than {limits.memory_bytes / 2**30:g} GiB of memory"}
     except Exception as error:
-        outcome |= {"rejected": f"cannot be decoded: {type(error).__name__}: {error}"}
+        outcome |= {"rejected": " ".join(f"cannot be decoded: {type(error).__name__}: {error}".split())}
     else:
         outcome |= {"damaged": "; ".join(str(warning.message) for warning in caught)} if caught else {}
         with part.samples.open("wb") as file:
