@@ -14,6 +14,7 @@ from jaxtyping import Float, Float32, Int16
 
 SAMPLE_RATE = 16_000
 INT16_SCALE = 32_768
+MOST_PLANES = 7  # with more, PyAV's view of a frame's planes crashes
 
 
 def decode(path: str | Path, *, stream: int = 0) -> Float32[np.ndarray, " sample"]:
@@ -84,11 +85,13 @@ def _frames(container: InputContainer, stream: int, path: str | Path) -> Iterato
 
 
 def _silence(like: av.AudioFrame, num_samples: int) -> av.AudioFrame:
-    """A silent frame of the same kind as another one."""
-    frame = av.AudioFrame(format=like.format.name, layout=like.layout.name, samples=num_samples)
+    """A silent frame of the same kind as another one, or of one channel if that has too many for PyAV's planes."""
+    is_wide = like.layout.nb_channels > MOST_PLANES
+    kind, layout = ("flt", "mono") if is_wide else (like.format.name, like.layout.name)
+    frame = av.AudioFrame(format=kind, layout=layout, samples=num_samples)
     for plane in frame.planes:
         # Unsigned samples are silent at the middle of their range.
-        plane.update((b"\x80" if like.format.name.startswith("u8") else b"\0") * plane.buffer_size)
+        plane.update((b"\x80" if frame.format.name.startswith("u8") else b"\0") * plane.buffer_size)
     frame.sample_rate = like.sample_rate
     return frame
 
@@ -97,7 +100,7 @@ def _resampled(frames: Iterable[av.AudioFrame]) -> Iterator[np.ndarray]:
     # A resampler takes one kind of frame, but some MP3s change between mono and stereo.
     for _, alike in groupby(frames, key=lambda frame: (frame.format.name, frame.layout.name, frame.sample_rate)):
         # FFmpeg's own downmix depends on the sample format (+3 dB for floats), so the channels are averaged here.
-        # They come interleaved: PyAV's view of one plane for each crashes for eight channels and more.
+        # They come interleaved, in one plane.
         resampler = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
         for frame in chain(alike, [None]):
             for part in resampler.resample(frame):

@@ -1,5 +1,6 @@
 """Decoding gives the same mono 16 kHz waveform whatever the container, codec, rate and channels."""
 
+import wave
 from pathlib import Path
 
 import av
@@ -62,6 +63,41 @@ def test_channels_are_averaged_whatever_the_sample_format(tmp_path, codec, gains
     write(path, [np.stack([gain * tone(44_100) for gain in gains])], 44_100, codec)
     waveform = decode(path)[2_000:20_000]
     assert np.sqrt(2 * np.mean(waveform**2)) == pytest.approx(0.5 * level, abs=0.03)  # LAME takes 5 % off
+
+
+@pytest.mark.parametrize("rate", [4_000, 44_100, 384_000])
+@pytest.mark.parametrize("num_channels", [3, 7, 8, 9, 24, 64])
+def test_as_many_channels_as_there_are_at_any_rate(tmp_path, num_channels, rate):
+    """Frames of eight channels and more crash whoever looks at their planes."""
+    gains = np.arange(1, num_channels + 1) / num_channels
+    samples = np.round(32_767 * gains * tone(rate)[:, None]).astype("<i2")
+    with wave.open(str(tmp_path / "x.wav"), "wb") as file:
+        file.setparams((num_channels, 2, rate, 0, "NONE", ""))
+        file.writeframes(samples.tobytes())
+    waveform, inner = decode(tmp_path / "x.wav"), slice(500, 23_000)
+    # At 4 kHz the tone is near the filter's edge.
+    np.testing.assert_allclose(waveform[inner], gains.mean() * tone(SAMPLE_RATE)[inner], atol=1e-2)
+
+
+def test_damage_in_a_file_of_eight_channels_is_silent_and_counted(tmp_path):
+    layout, rate = "7.1", 48_000
+    noise = 0.1 * np.random.default_rng(0).standard_normal((1, 8 * 3 * rate)).astype(np.float32)
+    with av.open(str(tmp_path / "whole.mp4"), "w") as container:
+        output = container.add_stream("aac", rate=rate, layout=layout)
+        frame = av.AudioFrame.from_ndarray(noise, format="flt", layout=layout)
+        frame.sample_rate = rate
+        convert = av.AudioResampler(format="fltp", layout=layout, rate=rate, frame_size=1024)
+        for part in [*convert.resample(frame), *convert.resample(None), None]:
+            for packet in output.encode(part):
+                container.mux(packet)
+    content = bytearray((tmp_path / "whole.mp4").read_bytes())
+    damaged = np.random.default_rng(1).integers(content.index(b"mdat") + 2_000, len(content) - 20_000, 400)
+    for place in damaged:
+        content[place] ^= 0xFF
+    (tmp_path / "x.mp4").write_bytes(content)
+    with pytest.warns(UserWarning, match="damaged packets, silent now"):
+        waveform = decode(tmp_path / "x.mp4")
+    assert len(waveform) == pytest.approx(3 * SAMPLE_RATE, rel=0.1)
 
 
 def test_sixteen_bit_files_at_the_right_rate_pass_unchanged(tmp_path):
