@@ -15,11 +15,11 @@ FLOORS = ("components", "study", "experiments")
 ROOMS = {
     "components": ("random_streams", "corpora", "networks", "training", "objectives"),
     "study": (
-        *("stages", "store", "records", "statistics", "cluster"),
+        *("stages", "store", "records", "upkeep", "statistics", "cluster"),
         *("corpora", "kinds", "design", "search", "report", "command"),
     ),
 }
-ENGINE = {"stages", "store", "records", "statistics", "cluster"}
+ENGINE = {"stages", "store", "records", "upkeep", "statistics", "cluster"}
 # Where tools live that nobody else needs to know.
 OWNERS = {"ray": {"cluster"}, "optuna": {"search", "report", "command"}, "tyro": {"command"}, "duckdb": {"records"}}
 

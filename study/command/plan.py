@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -108,12 +109,19 @@ def smallest_effect(study: Study, spreads: Mapping[tuple[str, str, str], float])
 def explanation(run: PlannedRun, store: Store) -> Iterator[str]:
     """Lines that say of each stage of a run whether it is done or how it differs from the most similar one that is."""
     done = sorted(store.done_identities(store.identities()))
-    known = concurrently(store.stage_json, done)
+    known = [described for described in concurrently(partial(_described, store), done) if described is not None]
     for stage in run.stages:
         if stage.identity in done:
             yield f"{stage.label}: done, reused"
         else:
             yield from _why_not_done(stage, known, store)
+
+
+def _described(store: Store, identity: str) -> dict[str, Any] | None:
+    try:
+        return store.stage_json(identity)
+    except FileNotFoundError:  # damaged, or removed just now
+        return None
 
 
 def _why_not_done(stage: Stage, done: Iterable[Mapping[str, Any]], store: Store) -> Iterator[str]:

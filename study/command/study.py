@@ -21,6 +21,8 @@ from study.records.records import Records, Run
 from study.search.winner_file import read_winner_file
 from study.stages.graph import StageGraph
 from study.stages.progress import Progress, duration
+from study.store.attempt import describe
+from study.store.storage import concurrently
 
 
 def main(
@@ -126,6 +128,9 @@ class StudyCommand:
         self._say_memory()
         records.write_study(self._description(groups))
         records.write_runs(self._run_records())
+        done = self.store.done_identities(self.graph.identities)
+        # Of a stage that is done, the description may have been lost.
+        concurrently(partial(describe, self.store), [stage for stage in self.graph if stage.identity in done])
         progress = self._train(records)
         records.rebuild()
         records.write_runs(self._run_records())

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from study.records.schemas import SCHEMAS, conform
 from study.stages.stage import StageResult
-from study.store.attempt import attempt_folder, table_file
+from study.store.attempt import table_file
 from study.store.store import Store
 
 _EPOCH_COLUMNS = ("epoch", "phase", "step", "duration_s")
@@ -40,17 +40,34 @@ def attempt_tables(store: Store, identity: str, attempt: str) -> dict[str, pa.Ta
     done = store.done(identity)
     if outcome is None or (outcome["outcome"] == "completed" and done is None):
         return None
+    if done is not None and done.attempt == attempt:
+        outcome = store.result(done)
+        if outcome is None:
+            return None
     state = outcome["outcome"]
     if state not in ("failed", "pruned"):
         state = "done" if done is not None and done.attempt == attempt else "superseded"
-    tables = {
-        "stages": _stage_row(store.stage_json(identity), outcome, state, identity, attempt),
+    try:
+        stage, results = store.stage_json(identity), _result_tables(store, identity, attempt, outcome["files"])
+    except (FileNotFoundError, ValueError):
+        # Damaged: the store has set it aside, and said so.
+        return None
+    return {
+        "stages": _stage_row(stage, outcome, state, identity, attempt),
         "epochs": _epochs(outcome["epochs"], identity, attempt),
+        **results,
     }
+
+
+def _result_tables(
+    store: Store, identity: str, attempt: str, files: Mapping[str, Mapping[str, Any]]
+) -> dict[str, pa.Table]:
+    """Empty where the result has none."""
+    tables = {}
     for name in _RESULT_TABLES:
-        file, files = table_file(name), outcome["files"]
+        file = table_file(name)
         if file in files:
-            data = store.read_checked(f"{attempt_folder(identity, attempt)}/{file}", files[file]["sha256"])
+            data = store.read_of(identity, attempt, file, files[file]["sha256"])
             tables[name] = _with_key(pq.read_table(io.BytesIO(data)), name, identity, attempt)
         else:
             tables[name] = SCHEMAS[name].empty_table()
@@ -61,6 +78,8 @@ def _stage_row(
     stage: Mapping[str, Any], outcome: Mapping[str, Any], state: str, identity: str, attempt: str
 ) -> pa.Table:
     description = stage["description"]
+    # Of an attempt whose beginning is lost, no more is known than its end.
+    begun = outcome["begun"] or {"facts": {}, "started_at": outcome["ended_at"]}
     row = {
         "stage": identity,
         "attempt": attempt,
@@ -75,8 +94,8 @@ def _stage_row(
         "parents": _pairs(description["parents"]),
         "corpus": description["corpus"],
         "metrics": _pairs(outcome["metrics"]),
-        "facts": _pairs({name: str(fact) for name, fact in {**outcome["begun"]["facts"], **outcome["facts"]}.items()}),
-        "started_at": datetime.fromisoformat(outcome["begun"]["started_at"]),
+        "facts": _pairs({name: str(fact) for name, fact in {**begun["facts"], **outcome["facts"]}.items()}),
+        "started_at": datetime.fromisoformat(begun["started_at"]),
         "ended_at": datetime.fromisoformat(outcome["ended_at"]),
         "duration_s": outcome["duration_s"],
         "cpu_s": outcome["cpu_s"],
@@ -110,7 +129,7 @@ def run_table(store: Store, plan: Mapping[str, Any]) -> pa.Table:
     """The row of a planned run (a `Run` as a dictionary), with its metrics once the final stage is done."""
     final = plan["final_stage"]
     done = store.done(final)
-    outcome = store.outcome(final, done.attempt) if done else None
+    outcome = store.result(done) if done else None
     state = "done" if outcome else "failed" if _has_failed(store, plan["stages"]) else "pending"
     metrics = _pairs(outcome["metrics"]) if outcome else []
     row = {**plan, "factors": _pairs(plan["factors"]), "state": state, "metrics": metrics}

@@ -101,7 +101,8 @@ class ArmSearch:
     def tested(self, store: Store) -> dict[str, float]:
         """The winner's metrics on the test split; empty until its test is done."""
         done = store.done(self.test.identity) if self.test else None
-        return dict(store.outcome(self.test.identity, done.attempt)["metrics"]) if self.test and done else {}  # pyright: ignore[reportOptionalSubscript]
+        result = store.result(done) if done else None
+        return dict(result["metrics"]) if result else {}
 
     def check_budget(self) -> None:
         """ValueError for fewer trials than have ended: arms would seem to have had equal budgets."""
@@ -155,6 +156,7 @@ class ArmSearch:
             "num_epochs": self.method.num_epochs,
             "winner": None if best is None else best.number,
             "tested": self.tested(self._store),
+            "test_stage": self.test.identity if self.test else None,
         }
 
     def entry(self) -> dict[str, Any] | None:

@@ -1,6 +1,5 @@
 """An attempt: one try at a stage, in its own folder of the store, from its first state to its outcome."""
 
-import hashlib
 import io
 import json
 import logging
@@ -15,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.stages.stage import Stage, StageResult
-from study.store.store import Store, attempt_folder, pack_state, stage_folder
+from study.store.store import Store, attempt_folder, checksum, marker, pack_state, stage_folder
 
 RESULT = "result.json"
 _RESERVED = (RESULT, "begun.json")
@@ -27,6 +26,12 @@ def table_file(table: str) -> str:
     return f"{table}.parquet"
 
 
+def describe(store: Store, stage: Stage) -> None:
+    """Writes what a stage is, unless the store knows it."""
+    content = {"label": stage.label, "canonical": stage.canonical, "description": stage.description}
+    store.storage.create(f"{stage_folder(stage.identity)}/stage.json", json.dumps(content, indent=1).encode())
+
+
 def begin_attempt(store: Store, stage: Stage, facts: Mapping[str, Any] | None = None) -> "Attempt":
     """A new attempt at a stage; `facts` are recorded even if it fails (a host's name, a device).
 
@@ -34,9 +39,7 @@ def begin_attempt(store: Store, stage: Stage, facts: Mapping[str, Any] | None = 
     """
     try:
         store.create()
-        content = {"label": stage.label, "canonical": stage.canonical, "description": stage.description}
-        path = f"{stage_folder(stage.identity)}/stage.json"
-        store.storage.create(path, json.dumps(content, indent=1).encode())
+        describe(store, stage)
     except OSError as error:
         raise PermissionError(f"storage {store.storage.name} is not writable: {error}") from error
     number = 1 + max((int(name.split("-")[0]) for name in store.attempts(stage.identity)), default=0)
@@ -90,8 +93,8 @@ class Attempt:
         self._has_result = True
         for name, data in files.items():
             self.store.storage.write(self.path_of(name), data)
-        marker = json.dumps({"attempt": self.name, "files": _checksums(files)}, indent=1).encode()
-        first = self.store.storage.create(f"{stage_folder(self.identity)}/done.json", marker)
+        done = marker(self.name, _checksums(files))
+        first = self.store.storage.create(f"{stage_folder(self.identity)}/done.json", done)
         try:
             self.store.remove_states(self.identity)
         except OSError as error:  # the stage is done all the same
@@ -144,7 +147,7 @@ class Attempt:
 
 
 def _checksums(files: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
-    return {name: {"sha256": hashlib.sha256(data).hexdigest(), "num_bytes": len(data)} for name, data in files.items()}
+    return {name: checksum(data) for name, data in files.items()}
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 from pyarrow import fs
@@ -21,6 +21,14 @@ from pyarrow import fs
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 _NUM_THREADS = 16
+
+
+class StoredAt(NamedTuple):
+    """A file: its path, its size, and when it was written (seconds since 1970, None where the place does not tell)."""
+
+    path: str
+    num_bytes: int
+    written_at: float | None
 
 
 class Storage:
@@ -65,9 +73,25 @@ class Storage:
 
     def names(self, folder: str) -> list[str]:
         """Sorted names in a folder, without unfinished files; none if there is no such folder."""
-        selector = fs.FileSelector(self._path(folder), allow_not_found=True)
-        names = (info.base_name for info in self._filesystem.get_file_info(selector))
+        names = (info.base_name for info in self._listed(folder, recursive=False))
         return sorted(name for name in names if name and not name.startswith("."))
+
+    def files(self, folder: str = "") -> list[StoredAt]:
+        """All files at any depth below a folder, sorted by path, unfinished ones too; none without such a folder."""
+        found = [info for info in self._listed(folder, recursive=True) if info.type == fs.FileType.File]
+        root = len(self._path(""))
+        times = (None if info.mtime_ns is None else info.mtime_ns / 1e9 for info in found)
+        return sorted(
+            (StoredAt(info.path[root:], info.size, time) for info, time in zip(found, times, strict=True)),
+            key=lambda file: file.path,
+        )
+
+    def _listed(self, folder: str, *, recursive: bool) -> list[fs.FileInfo]:
+        selector = fs.FileSelector(self._path(folder).rstrip("/"), allow_not_found=True, recursive=recursive)
+        while True:
+            # Another process may remove a folder between pyarrow's look at it and its listing.
+            with suppress(FileNotFoundError):
+                return self._filesystem.get_file_info(selector)
 
     def write(self, path: str, data: bytes) -> None:
         """Writes a file; a reader sees the old content or the new, always whole."""
@@ -86,6 +110,12 @@ class Storage:
         with suppress(FileNotFoundError):
             if self.exists(path):
                 self._filesystem.delete_file(self._path(path))
+
+    def move(self, path: str, target: str) -> None:
+        """Moves a file to a place where there is none; FileNotFoundError if it is not there."""
+        if not self.exists(path):
+            raise FileNotFoundError(self.name_of(path))
+        self._filesystem.move(self._path(path), self._path(target))
 
     def delete_folder(self, path: str) -> None:
         """Removes a folder and its content, as far as possible. A folder that is not there is no error."""
@@ -150,6 +180,11 @@ class LocalStorage(Storage):
 
     def delete(self, path: str) -> None:
         Path(self._path(path)).unlink(missing_ok=True)
+
+    def move(self, path: str, target: str) -> None:
+        place = Path(self._path(target))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Path(self._path(path)).rename(place)
 
     def delete_unfinished(self, folder: str, prefix: str) -> None:
         for path in Path(self._path(folder)).glob(f".{prefix}*.unfinished"):

@@ -227,24 +227,96 @@ def test_a_newer_schema_is_refused_with_its_file_and_versions(store, table):
         Records(store).read(table)
 
 
-@pytest.mark.parametrize("keep", [0, 3, 200])
-def test_a_torn_record_is_an_error_that_names_it_and_the_cure_works(store, keep):
+def aside(store):
+    """Names of what is set aside, without tokens, and the causes."""
+    files = [path for path in Path(store.location, "quarantine").rglob("*") if path.is_file()]
+    causes = [path.read_text() for path in files if path.suffix == ".cause"]
+    return sorted(path.name.rsplit("-", 1)[0] for path in files if path.suffix != ".cause"), causes
+
+
+@pytest.mark.parametrize("keep", [0, 3, 200, -1])
+@pytest.mark.parametrize("table", [*SCHEMAS])
+def test_a_torn_record_is_set_aside_and_its_rows_are_written_again(store, table, keep, caplog):
     busy_store(store)
-    records, path = Records(store), next(Path(store.location, "records", "stages").iterdir())
+    before, path = everything(store), next(Path(store.location, "records", table).iterdir())
     whole = path.read_bytes()
     path.write_bytes(whole[:keep])
-    with pytest.raises(ValueError, match=rf"{path.name} cannot be read .*delete it and rebuild"):
-        records.read("stages")
-    path.unlink()
-    records.rebuild()
+    assert pq_bytes(Records(store).read(table, every_attempt=True)) == pq_bytes(before[table])
     assert path.read_bytes() == whole
+    names, causes = aside(store)
+    assert names == [path.name] and all(causes)
+    assert "1 file of records set aside, rows written again" in caplog.text and path.name in caplog.text
 
 
-def test_a_foreign_file_is_refused_by_name(store):
+@pytest.mark.parametrize("table", ["stages", "epochs", "tag_metrics"])
+def test_so_is_a_torn_file_of_many(store, table):
+    busy_store(store)
+    before = everything(store)
+    Records(store).compact()
+    path = Path(store.location, "records", table, "compacted.parquet")
+    path.write_bytes(path.read_bytes()[:-9])
+    assert [name for name, rows in everything(store).items() if pq_bytes(rows) != pq_bytes(before[name])] == []
+    assert aside(store)[0] == ["compacted.parquet"]
+
+
+def test_a_foreign_file_is_set_aside(store):
     finish(store, PARENT)
     pq.write_table(pa.table({"a": [1]}), Path(store.location, "records", "stages", "foreign.parquet"))
-    with pytest.raises(ValueError, match=r"foreign\.parquet is no file of records"):
+    assert Records(store).read("stages").num_rows == 1
+    assert aside(store) == (["foreign.parquet"], ["it has no schema version"])
+
+
+def test_an_error_of_the_storage_is_no_damage(store, monkeypatch):
+    busy_store(store)
+
+    def unreachable(path):
+        raise OSError("503 slow down")
+
+    monkeypatch.setattr(store.storage, "read", unreachable)
+    with pytest.raises(OSError, match="503"):
         Records(store).read("stages")
+    assert aside(store) == ([], [])
+
+
+@pytest.mark.parametrize("folder", ["runs", "trials"])
+def test_a_torn_description_is_set_aside_and_its_rows_stay(store, folder):
+    busy_store(store)
+    before, path = everything(store), next(Path(store.location, folder).iterdir())
+    path.write_text("{")
+    Records(store).rebuild()
+    assert [name for name, rows in everything(store).items() if pq_bytes(rows) != pq_bytes(before[name])] == []
+    assert aside(store)[0] == [path.name]
+    assert len(Records(store).searches()) == (folder == "runs")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"name": "x"}'])
+def test_a_damaged_study_is_set_aside(store, content):
+    busy_store(store)
+    store.storage.write("studies/x.json", content.encode())
+    assert Records(store).studies() == []
+    assert aside(store)[0] == ["x.json"]
+
+
+def test_rows_are_written_without_a_result_that_is_damaged(store):
+    attempt = finish(store, PARENT)
+    finish(store, CHILD)
+    shutil.rmtree(Path(store.location, "records"))
+    folder = Path(store.location, "stages", PARENT.identity)
+    (folder / "attempts" / attempt.name / "track_scores.parquet").write_bytes(b"torn")
+    Records(store).rebuild()
+    assert Records(store).read("stages")["label"].to_pylist() == ["child"]
+    assert store.done(PARENT.identity) is None
+    assert aside(store)[0] == ["done.json", "track_scores.parquet"]
+
+
+def test_an_attempt_whose_beginning_is_lost_has_rows(store):
+    attempt = finish(store, PARENT)
+    shutil.rmtree(Path(store.location, "records"))
+    Path(store.location, "stages", PARENT.identity, "attempts", attempt.name, "begun.json").write_bytes(b"")
+    Records(store).rebuild()
+    (row,) = Records(store).read("stages").to_pylist()
+    assert (row["state"], row["started_at"]) == ("done", row["ended_at"])
+    assert "host" not in dict(row["facts"])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -220,21 +221,105 @@ def test_files_without_a_marker_are_no_result(store):
         store.read(STAGE.identity, "weights.bin")
 
 
-def test_a_damaged_file_is_named_with_both_checksums(store):
+def test_a_damaged_file_is_named_with_both_checksums_and_its_stage_is_not_done_any_more(store, caplog):
     attempt = finish(store)
     path = f"stages/{STAGE.identity}/attempts/{attempt.name}/weights.bin"
     store.storage.write(path, b"Weights")
-    with pytest.raises(
-        ValueError, match=r"weights\.bin is damaged: SHA-256 is [0-9a-f]{64}, was written as [0-9a-f]{64}"
-    ):
+    checksums = "SHA-256 is [0-9a-f]{64}, was written as [0-9a-f]{64}"
+    again = rf"the same command trains stage '{STAGE.label}' \({STAGE.identity[:8]}\) again"
+    with pytest.raises(ValueError, match=rf"weights\.bin is damaged: {checksums}; {again}"):
         store.read(STAGE.identity, "weights.bin")
+    assert store.done(STAGE.identity) is None and store.done_identities([STAGE.identity]) == set()
+    assert set_aside_in(store) == [f"{path}", f"stages/{STAGE.identity}/done.json"]
+    assert re.search(again, caplog.text, re.IGNORECASE)
+    assert finish(store).name == store.done(STAGE.identity).attempt
 
 
-def test_a_damaged_marker_is_named(store):
+def set_aside_in(store) -> list[str]:
+    files = [file.path.removeprefix("quarantine/") for file in store.storage.files("quarantine")]
+    return sorted(path.rsplit("-", 1)[0] for path in files if not path.endswith(".cause"))
+
+
+@pytest.mark.parametrize("content", [b'{"att', b"", b"[]", b"null", b'{"attempt": "001-x"}', b"\xff\xfe"])
+def test_a_damaged_marker_is_made_again_from_its_result(store, content, caplog):
+    attempt = finish(store)
+    path = f"stages/{STAGE.identity}/done.json"
+    before, marker = store.done(STAGE.identity), store.storage.read(path)
+    store.storage.write(path, content)
+    assert store.done_identities([STAGE.identity]) == {STAGE.identity}
+    assert (store.done(STAGE.identity), store.storage.read(path)) == (before, marker)
+    assert set_aside_in(store) == [path] and f"its attempt {attempt.name} is whole" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["weights.bin", "result.json"])
+def test_without_a_whole_result_its_stage_is_not_done(store, name, caplog):
+    attempt = finish(store)
+    store.storage.write(f"stages/{STAGE.identity}/done.json", b"")
+    store.storage.write(f"stages/{STAGE.identity}/attempts/{attempt.name}/{name}", b"torn")
+    assert store.done(STAGE.identity) is None
+    assert "is not done any more: the same command trains it again" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"outcome": 1}', None])
+def test_a_damaged_result_is_none_and_its_stage_not_done(store, content, caplog):
+    attempt = finish(store)
+    path = f"stages/{STAGE.identity}/attempts/{attempt.name}/result.json"
+    store.storage.delete(path) if content is None else store.storage.write(path, content)
+    assert store.outcome(STAGE.identity, attempt.name) is None
+    assert store.done(STAGE.identity) is None
+    lost = [] if content is None else [path]
+    assert set_aside_in(store) == [*lost, f"stages/{STAGE.identity}/done.json"]
+
+
+def test_the_result_of_an_attempt_that_does_not_count_takes_nothing_away(store):
+    first, second = begin_attempt(store, STAGE), begin_attempt(store, STAGE)
+    first.finish(toy_result())
+    second.finish(toy_result())
+    store.storage.write(second.path_of("result.json"), b"torn")
+    assert store.outcome(STAGE.identity, second.name) is None
+    assert store.done(STAGE.identity).attempt == first.name
+
+
+def test_a_damaged_input_can_be_added_again(store):
+    sha256 = store.add_input(b"weights")
+    store.storage.write(f"inputs/{sha256}", b"Weights")
+    with pytest.raises(ValueError, match="is damaged"):
+        store.read_input(sha256)
+    assert store.add_input(b"weights") == sha256
+    assert store.read_input(sha256) == b"weights"
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'{"format_version": "x"}'])
+def test_a_store_whose_version_is_damaged_opens(store, content):
     finish(store)
-    store.storage.write(f"stages/{STAGE.identity}/done.json", b'{"att')
-    with pytest.raises(ValueError, match=r"done\.json is damaged"):
+    store.storage.write("store.json", content)
+    again = Store(*store.__reduce__()[1])
+    assert again.done(STAGE.identity) is not None
+    assert set_aside_in(again) == ["store.json"]
+
+
+def test_what_cannot_be_set_aside_is_an_error_that_says_why(store, monkeypatch):
+    finish(store)
+    store.storage.write(f"stages/{STAGE.identity}/done.json", b"")
+
+    def forbidden(path, target):
+        raise PermissionError("read-only file system")
+
+    monkeypatch.setattr(store.storage, "move", forbidden)
+    with pytest.raises(ValueError, match=r"done\.json is damaged .*, and cannot be set aside: read-only"):
         store.done(STAGE.identity)
+
+
+def test_a_file_that_reads_wrong_once_is_not_damaged(store, monkeypatch):
+    finish(store)
+    read, wrong = store.storage.read, iter([b"Weights"])
+
+    def flaky(path):
+        return next(wrong, read(path)) if path.endswith("weights.bin") else read(path)
+
+    monkeypatch.setattr(store.storage, "read", flaky)
+    assert store.read(STAGE.identity, "weights.bin") == b"weights"
+    assert set_aside_in(store) == []
 
 
 def test_an_unknown_file_is_an_error_that_lists_the_known(store):
