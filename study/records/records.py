@@ -153,10 +153,21 @@ class Records:
         self._storage.write(_path("runs", f"{plan.removesuffix('.json')}.parquet"), _encode(table))
 
     def rebuild(self) -> None:
-        """Writes the missing rows of all attempts that ended, and the rows of every run and trial again."""
+        """Writes the missing rows of all attempts that ended, and the rows of every run and trial again.
+
+        Rows of stages that are not done any more are removed.
+        """
+        self.forget(self._no_longer_done())
         concurrently(lambda entry: self.write_attempt(*entry), self.without_rows())
         concurrently(self._refresh_run, self._storage.names("runs"))
         concurrently(self._refresh_trials, self._storage.names("trials"))
+
+    def _no_longer_done(self) -> list[tuple[str, str]]:
+        """(identity, name) of the attempts that the rows say are done, and the store does not."""
+        rows = self._load("stages", None, self._parts("stages"))[0].filter(pc.field("state") == "done")
+        said = list(zip(rows["stage"].to_pylist(), rows["attempt"].to_pylist(), strict=True))
+        done = concurrently(self.store.done, [identity for identity, _ in said])
+        return [one for one, marker in zip(said, done, strict=True) if marker is None or marker.attempt != one[1]]
 
     def without_rows(self) -> list[tuple[str, str]]:
         """(identity, name) of the attempts that lack rows in a table: those that have not ended, and lost rows."""

@@ -206,9 +206,12 @@ class Store:
         return True
 
     def _unmark(self, identity: str, attempt: str, cause: str) -> None:
-        """The stage is not done if this attempt was the one that counts."""
+        """An attempt that lacks a file counts as killed. If it was the one that counts, its stage is not done."""
         path = f"{stage_folder(identity)}/done.json"
         done = self.done(identity)
+        set_aside(
+            self.storage, f"{attempt_folder(identity, attempt)}/result.json", cause, "Its attempt counts no more."
+        )
         if done is not None and done.attempt == attempt:
             set_aside(self.storage, path, cause, f"The same command trains {self._named(identity)} again.")
 

@@ -14,7 +14,7 @@ from study.stages.identity import digest
 from study.store.quarantine import set_aside
 from study.store.storage import Storage, StoredAt
 from study.store.store import RESULT_KEYS, Store, attempt_folder, stage_folder, unpack_state
-from study.upkeep.contents import Contents
+from study.upkeep.contents import Contents, name_of
 
 _NUM_THREADS = 16
 _CHUNK_BYTES = 1 << 22
@@ -87,7 +87,7 @@ def checks_of(contents: Contents) -> Iterator[Check]:
 
 
 def _finished(files: Iterable[StoredAt]) -> Iterator[str]:
-    return (file.path for file in files if not file.path.rsplit("/", 1)[1].startswith("."))
+    return (file.path for file in files if not name_of(file).startswith("."))
 
 
 def _stage_checks(contents: Contents, identity: str) -> Iterator[Check]:
@@ -99,8 +99,12 @@ def _stage_checks(contents: Contents, identity: str) -> Iterator[Check]:
     for attempt, files in stage.attempts.items():
         counts = attempt == stage.attempt
         yield from (_counting_checks if counts else _other_checks)(contents, identity, attempt)
-        for path in _finished(files):
-            if path.rsplit("/", 1)[1].startswith("state-"):
+        for file in files:
+            name, path = name_of(file), file.path
+            if name == "begun.json":
+                looking = partial(_says, store.storage, path, ("started_at", "facts"))
+                yield Check(path, looking, partial(store.begun, identity, attempt))
+            elif name.startswith("state-"):
                 aside = partial(set_aside, store.storage, path, "torn", "The state before it is used.")
                 yield Check(path, partial(_is_state, store.storage, path), aside)
 
@@ -112,29 +116,19 @@ def _counting_checks(contents: Contents, identity: str, attempt: str) -> Iterato
     for name, entry in files.items():
         path = f"{folder}/{name}"
         yield Check(path, partial(_has, store.storage, path, entry["sha256"]), partial(store.read, identity, name))
-    yield _begun_check(store, identity, attempt)
 
 
 def _other_checks(contents: Contents, identity: str, attempt: str) -> Iterator[Check]:
     """The checks of an attempt that came second, failed, or has not ended."""
     store, folder = contents.store, attempt_folder(identity, attempt)
-    names = {file.path.rsplit("/", 1)[1] for file in contents.stages[identity].attempts[attempt]}
-    if "begun.json" in names:
-        yield _begun_check(store, identity, attempt)
-    if "result.json" not in names:
-        return
     path = f"{folder}/result.json"
+    if not any(file.path == path for file in contents.stages[identity].files):
+        return
     yield Check(path, partial(_says, store.storage, path, RESULT_KEYS), partial(store.outcome, identity, attempt))
     for name, entry in contents.json(path).get("files", {}).items():
         path, sha256 = f"{folder}/{name}", entry["sha256"]
         mending = partial(store.read_of, identity, attempt, name, sha256)
         yield Check(path, partial(_has, store.storage, path, sha256), mending)
-
-
-def _begun_check(store: Store, identity: str, attempt: str) -> Check:
-    path = f"{attempt_folder(identity, attempt)}/begun.json"
-    looking = partial(_says, store.storage, path, ("started_at", "facts"))
-    return Check(path, looking, partial(store.begun, identity, attempt))
 
 
 def _has(storage: Storage, path: str, sha256: str) -> None:

@@ -22,9 +22,7 @@ from study.store.attempt import begin_attempt
 from study.store.store import Store
 from tests import ROOT
 from tests.study.toy_stages import toy_result, toy_stage
-
-PARENT = toy_stage(seed=7, label="parent")
-CHILD = toy_stage(seed=8, parents={"up": PARENT}, label="child")
+from tests.study.toy_store import CHILD, PARENT, busy_store, fail, finish, run_of
 
 
 @pytest.fixture
@@ -32,47 +30,8 @@ def store(tmp_path):
     return Store(tmp_path / "store")
 
 
-def finish(store, stage, value=1.0):
-    attempt = begin_attempt(store, stage, {"host": "node-1"})
-    attempt.finish(toy_result(value))
-    Records(store).write_attempt(stage.identity, attempt.name)
-    return attempt
-
-
-def fail(store, stage, error):
-    attempt = begin_attempt(store, stage)
-    attempt.fail(error)
-    Records(store).write_attempt(stage.identity, attempt.name)
-    return attempt
-
-
-def run_of(*stages, arm="bare", seed=0):
-    identities = tuple(stage.identity for stage in stages)
-    return Run(
-        study="demo", arm=arm, seed=seed, factors={"source": "none"}, final_stage=identities[-1], stages=identities
-    )
-
-
 def everything(store):
     return {table: Records(store).read(table, every_attempt=True) for table in SCHEMAS}
-
-
-def busy_store(store):
-    fail(store, CHILD, ValueError("too small"))
-    for seed in range(4):
-        finish(store, toy_stage(seed=seed), value=seed + 0.5)
-    finish(store, PARENT)
-    finish(store, CHILD, value=float("nan"))
-    Records(store).write_runs([run_of(PARENT, CHILD), run_of(PARENT, arm="source=none", seed=1)])
-    trial = {"number": 0, "arm": "bare", "state": "complete", "final_stage": CHILD.identity, "epochs": 3}
-    trial |= {
-        "values": {"roc_auc": 0.75},
-        "numbers": {"dropout": 0.1},
-        "choices": {"schedule": "constant"},
-        "reached": 0.75,
-    }
-    Records(store).write_search({"name": "rates bare"}, [{**trial, "duration_s": 1.5}])
-    return store
 
 
 def test_every_table_has_its_pinned_schema_with_units(store):
@@ -293,7 +252,7 @@ def test_a_torn_description_is_set_aside_and_its_rows_stay(store, folder):
 def test_a_damaged_study_is_set_aside(store, content):
     busy_store(store)
     store.storage.write("studies/x.json", content.encode())
-    assert Records(store).studies() == []
+    assert [study["name"] for study in Records(store).studies()] == ["demo"]
     assert aside(store)[0] == ["x.json"]
 
 
@@ -306,7 +265,7 @@ def test_rows_are_written_without_a_result_that_is_damaged(store):
     Records(store).rebuild()
     assert Records(store).read("stages")["label"].to_pylist() == ["child"]
     assert store.done(PARENT.identity) is None
-    assert aside(store)[0] == ["done.json", "track_scores.parquet"]
+    assert aside(store)[0] == ["done.json", "result.json", "track_scores.parquet"]
 
 
 def test_an_attempt_whose_beginning_is_lost_has_rows(store):
@@ -378,6 +337,7 @@ def test_a_run_without_its_final_stage_is_refused():
 KILLED = """
 import os, signal, sys
 from tests.study.toy_stages import toy_result, toy_stage
+from tests.study.toy_store import CHILD, PARENT, busy_store, fail, finish, run_of
 from study.records.records import Records
 from study.store.attempt import begin_attempt
 from study.store.store import Store

@@ -230,7 +230,8 @@ def test_a_damaged_file_is_named_with_both_checksums_and_its_stage_is_not_done_a
     with pytest.raises(ValueError, match=rf"weights\.bin is damaged: {checksums}; {again}"):
         store.read(STAGE.identity, "weights.bin")
     assert store.done(STAGE.identity) is None and store.done_identities([STAGE.identity]) == set()
-    assert set_aside_in(store) == [f"{path}", f"stages/{STAGE.identity}/done.json"]
+    result = path.replace("weights.bin", "result.json")
+    assert set_aside_in(store) == [result, path, f"stages/{STAGE.identity}/done.json"]
     assert re.search(again, caplog.text, re.IGNORECASE)
     assert finish(store).name == store.done(STAGE.identity).attempt
 
