@@ -5,12 +5,16 @@ import os
 import signal
 import tempfile
 import threading
+import traceback
 import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
+# How long a cluster of our own may go without its control store. It never comes back.
+RECONNECT_S = 20
 # Ray reads these when it is imported. What a user has set stays.
 SETTINGS = {
     "RAY_AUTH_MODE": "token",
@@ -27,21 +31,24 @@ SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    # Two warnings that Ray need not print. Many processes: they wait and need no CPU. A worker that died: the store has
-    # it as an attempt without an end, and a stage that is lost for good is reported.
-    "RAY_DEDUP_LOGS_SKIP_REGEX": "worker processes have been started on node|A worker died or was killed",
+    # What Ray's other processes want to have said here is in their own logs. The store has a worker that died as an
+    # attempt without an end, and a stage that is lost for good is reported.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
+from ray.exceptions import RayError  # noqa: E402
 from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put  # noqa: E402
 from ray.train.backend import BackendConfig  # noqa: E402
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback  # noqa: E402
 from ray.util.placement_group import PlacementGroup, remove_placement_group  # noqa: E402
 
-from study.cluster.execution import Execution, Resources  # noqa: E402
+from study.cluster.execution import ClusterLostError, Execution, Resources  # noqa: E402
+from study.cluster.guard import guarded  # noqa: E402
+from study.cluster.words_of_ray import kept_in, logged_in  # noqa: E402
 from study.stages.stage import Stage  # noqa: E402
 from study.store.storage import open_storage  # noqa: E402
 
@@ -52,9 +59,9 @@ def connected(execution: Execution, num_cpus: int | None = None) -> Iterator[str
 
     `num_cpus`: the CPUs of a cluster that is started here; None: those of the machine.
     """
-    logging.getLogger("ray").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="ray")
     with ExitStack() as stack:
+        log = stack.enter_context(_log_of_ray())
         if "RAY_ADDRESS" in os.environ:
             storage, folder = open_storage(execution.storage), f"ray/{uuid.uuid4().hex}"
             stack.callback(storage.delete_folder, folder)
@@ -62,6 +69,7 @@ def connected(execution: Execution, num_cpus: int | None = None) -> Iterator[str
             ray.init(log_to_driver=False, logging_level=logging.ERROR)
         else:
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="study-", ignore_cleanup_errors=True))
+            stack.enter_context(guarded(log, scratch))
             # "local": not a cluster that another program has started on this machine.
             ray.init(
                 "local",
@@ -70,12 +78,30 @@ def connected(execution: Execution, num_cpus: int | None = None) -> Iterator[str
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
+                _system_config={"gcs_rpc_server_reconnect_timeout_s": RECONNECT_S},
             )
         stack.callback(ray.shutdown)
+        logged_in(log)
         if threading.current_thread() is threading.main_thread():
             # Ray's own handler would end the command without a message.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
         yield scratch
+
+
+@contextmanager
+def _log_of_ray() -> Iterator[Path]:
+    """A file for Ray's words; ClusterLostError, naming it, if Ray fails inside the block, else it is removed."""
+    descriptor, name = tempfile.mkstemp(prefix="study-ray-", suffix=".log")
+    os.close(descriptor)
+    log = Path(name)
+    try:
+        with kept_in(log):
+            yield log
+    except (RayError, ConnectionError) as error:
+        with log.open("a") as file:
+            traceback.print_exception(error, file=file)
+        raise ClusterLostError(f"Ray has failed; what it said: {log}") from error
+    log.unlink(missing_ok=True)
 
 
 def present_resources() -> dict[str, float]:

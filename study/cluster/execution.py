@@ -9,6 +9,10 @@ from typing import Literal
 Compile = Literal["auto", "always", "never"]
 
 
+class ClusterLostError(Exception):
+    """Ray itself has failed, not a stage. What is done stays done."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Resources:
     """What one stage takes: `num_workers` processes, each with its CPUs (as many threads) and GPUs."""

@@ -1,4 +1,4 @@
-"""The exit code of a command: an interruption and bad input end it with one line each, and no traceback."""
+"""The exit code of a command: an interruption, bad input and a lost cluster end it with one line each."""
 
 import signal
 import sys
@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
+
+from study.cluster.execution import ClusterLostError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -25,7 +27,7 @@ def exit_code(
     *,
     stopped: str = "What is done stays done; the same command goes on from here.",
 ) -> int:
-    """What `run` returns; 130 after an interruption, 2 for a ValueError or an OSError.
+    """What `run` returns; 130 after an interruption, 2 for a ValueError or an OSError, 1 if the cluster is lost.
 
     SIGINT and SIGTERM interrupt the command however it was started. `stopped`: what the same command would do next.
     """
@@ -35,6 +37,9 @@ def exit_code(
     except KeyboardInterrupt:
         console.print(f"\nStopped. {stopped}")
         return EXIT_INTERRUPTED
+    except ClusterLostError as error:
+        print(f"{Path(sys.argv[0]).name}: {error}. {stopped}", file=sys.stderr)
+        return EXIT_FAILED
     except (ValueError, OSError) as error:
         print(f"{Path(sys.argv[0]).name}: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_USAGE

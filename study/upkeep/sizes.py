@@ -13,6 +13,7 @@ _FOLDERS = {
     "tensorboard": "events for TensorBoard",
     "report": "pages",
     "searches": "searches",
+    "corpora": "generated corpora",
     "quarantine": "damaged files, set aside",
 }
 _REST = "everything else"

@@ -224,7 +224,7 @@ class CpuSeconds:
         return self
 
     def __exit__(self, *_: object) -> None:
-        import psutil  # comes with Ray, which is imported by now
+        import psutil
 
         this = psutil.Process()
         self.spent = sum(sum(process.cpu_times()[:4]) for process in [this, *this.children(recursive=True)])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import psutil  # comes with Ray, which conftest imports first
+import psutil
 
 from tests import ROOT
 
@@ -67,6 +67,6 @@ def interrupt(process: "subprocess.Popen[str]") -> None:
 
 
 def gone(processes: list[psutil.Process]) -> bool:
-    """Whether they all end; Ray's agents look for a lost raylet once a minute."""
-    _, alive = psutil.wait_procs(processes, timeout=180)
+    """Whether they all end, as the guard sees to."""
+    _, alive = psutil.wait_procs(processes, timeout=30)
     return not alive

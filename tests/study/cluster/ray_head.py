@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import psutil  # comes with Ray, which conftest imports first
+import psutil
 
 from tests import ROOT
 

@@ -9,12 +9,14 @@ import threading
 import pytest
 from rich.console import Console
 
+from study.cluster.execution import ClusterLostError
 from study.command.exit_code import EXIT_INTERRUPTED, EXIT_USAGE, exit_code
 from tests import ROOT
 
 WAITS = """
 import time
 from study.command.display import terminal
+from study.cluster.execution import ClusterLostError
 from study.command.exit_code import exit_code
 
 def run():
@@ -43,6 +45,15 @@ def test_a_command_that_was_started_with_signals_ignored_is_interrupted(sent):
     printed, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (EXIT_INTERRUPTED, "") and EXIT_INTERRUPTED == 130
     assert "Stopped. It starts again." in printed
+
+
+def test_a_lost_cluster_is_one_line_that_says_how_to_go_on(monkeypatch, capsys):
+    def run() -> int:
+        raise ClusterLostError("Ray has failed; what it said: /tmp/log")
+
+    monkeypatch.setattr(sys, "argv", ["/somewhere/ablation.py"])
+    assert exit_code(run, Console(file=io.StringIO()), stopped="It starts again.") == 1
+    assert capsys.readouterr().err == "ablation.py: Ray has failed; what it said: /tmp/log. It starts again.\n"
 
 
 @pytest.mark.parametrize("error", [ValueError("two\nlines"), FileNotFoundError("two\n lines")])
