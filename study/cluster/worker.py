@@ -122,7 +122,7 @@ def _run_unless_settled(
 
 def _plan(stage: Stage, store: Store, work: Work) -> dict[str, Any]:
     """Rank zero decides for all: the stage is settled, or gets a new attempt that continues from a state."""
-    if store.done(stage.identity):
+    if store.done(stage.identity) or store.mark_whole(stage.identity):
         return {"outcome": {"state": "done"}}
     for parent in stage.parents.values():
         if not store.done(parent.identity):

@@ -183,7 +183,8 @@ class Store:
         found = concurrently(self.done, identities)
         return {identity for identity, done in zip(identities, found, strict=True) if done is not None}
 
-    def _mark_again(self, identity: str) -> Done | None:
+    def mark_whole(self, identity: str) -> Done | None:
+        """Marks a stage done whose attempt was killed when all of its result was written, but no marker yet."""
         for attempt in reversed(self.attempts(identity)):
             path = f"{attempt_folder(identity, attempt)}/result.json"
             outcome = self.outcome(identity, attempt)
@@ -193,10 +194,16 @@ class Store:
             files = outcome["files"] | {"result.json": checksum(data)}
             if all(self._is_whole(identity, attempt, name, entry) for name, entry in files.items()):
                 self.storage.create(f"{stage_folder(identity)}/done.json", marker(attempt, files))
-                _log.warning("%s is marked done again: its attempt %s is whole", self._named(identity), attempt)
                 return self.done(identity)
-        _log.warning("%s is not done any more: the same command trains it again", self._named(identity))
         return None
+
+    def _mark_again(self, identity: str) -> Done | None:
+        done = self.mark_whole(identity)
+        if done is None:
+            _log.warning("%s is not done any more: the same command trains it again", self._named(identity))
+        else:
+            _log.warning("%s is marked done again: its attempt %s is whole", self._named(identity), done.attempt)
+        return done
 
     def _is_whole(self, identity: str, attempt: str, name: str, entry: Mapping[str, Any]) -> bool:
         try:

@@ -85,6 +85,8 @@ class Pruning:
         for file in self._contents.files:
             if name_of(file).startswith(".") and file.path.endswith(".unfinished") and not file.path.startswith(gone):
                 yield Removal(UNFINISHED, file.path, (file,))
+        for name in sorted({file.path.split("/")[1] for file in self._contents.below("ray")}):
+            yield Removal(UNFINISHED, f"ray/{name}", tuple(self._contents.below(f"ray/{name}")), (f"ray/{name}",))
 
     def _leftovers(self) -> Iterator[Removal]:
         """What is left of how a stage that stays came about. Attempts that failed stay: they say why."""

@@ -25,8 +25,9 @@ def write_small(
     labels: tuple[tuple[str, ...], ...] = (("vocals", "drums"), (), ("flute",)),
     recipe: dict[str, object] | None = None,
     samples: list[np.ndarray] | None = None,
+    splits: tuple[str, ...] = SPLITS,
 ) -> Path:
     with CorpusWriter(folder, name=name, kind=kind, stems=stems, classes=classes, recipe=recipe) as writer:
         for index, waveform in enumerate(samples or small_waveforms(len(stems))):
-            writer.add(f"t{index}", waveform, split=SPLITS[index], labels=labels[index], tempo=100.0 + index)
+            writer.add(f"t{index}", waveform, split=splits[index], labels=labels[index], tempo=100.0 + index)
     return folder

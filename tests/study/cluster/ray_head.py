@@ -57,7 +57,7 @@ class Head:
             f"--dashboard-port={self.address.rsplit(':', 1)[1]}",
             **self._settings,
         )
-        self._nodes = [self._process]
+        self.nodes = [self._process]
         try:
             self._wait_until_it_answers()
         except BaseException:
@@ -67,7 +67,7 @@ class Head:
 
     def __exit__(self, *_: object) -> None:
         # "ray stop" would stop other people's clusters too, and an orderly end takes half a minute.
-        for node in reversed(self._nodes):
+        for node in reversed(self.nodes):
             with suppress(psutil.NoSuchProcess):
                 main = psutil.Process(node.pid)
                 for process in [*main.children(recursive=True), main]:
@@ -79,16 +79,16 @@ class Head:
 
     def kill_node(self) -> None:
         """The machine that was added last is gone, with all that ran on it."""
-        main = psutil.Process(self._nodes.pop().pid)
+        main = psutil.Process(self.nodes.pop().pid)
         for process in [*main.children(recursive=True), main]:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
     def add_node(self, num_cpus: int, **settings: str) -> None:
         """Another machine, as far as Ray can tell, with environment variables of its own."""
-        self._nodes.append(self._start_node(f"--address={self.cluster}", f"--num-cpus={num_cpus}", **settings))
+        self.nodes.append(self._start_node(f"--address={self.cluster}", f"--num-cpus={num_cpus}", **settings))
         ends = time.monotonic() + START_WITHIN_S
-        while (status := self.ray("status", "--address", self.cluster).stdout).count(" node_") < len(self._nodes):
+        while (status := self.ray("status", "--address", self.cluster).stdout).count(" node_") < len(self.nodes):
             assert time.monotonic() < ends, status
             time.sleep(1)
 
