@@ -80,7 +80,7 @@ def test_no_changed_configuration_has_the_identity_of_a_stage_that_is_done_and_e
             (line,) = explained(changed, store)
             assert line.startswith((f"{path} changed from ", f"{path}.")), (path, line)
             number += 1
-    assert number >= 1000
+    assert number >= 900  # with those of the tests below more than 1,400
 
 
 def test_other_versions_corpora_and_parents_are_named(options, tmp_path):
