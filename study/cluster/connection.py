@@ -93,15 +93,18 @@ def _log_of_ray() -> Iterator[Path]:
     """A file for Ray's words; ClusterLostError, naming it, if Ray fails inside the block, else it is removed."""
     descriptor, name = tempfile.mkstemp(prefix="study-ray-", suffix=".log")
     os.close(descriptor)
-    log = Path(name)
+    log, is_needed = Path(name), False
     try:
         with kept_in(log):
             yield log
     except (RayError, ConnectionError) as error:
+        is_needed = True
         with log.open("a") as file:
             traceback.print_exception(error, file=file)
         raise ClusterLostError(f"Ray has failed; what it said: {log}") from error
-    log.unlink(missing_ok=True)
+    finally:
+        if not is_needed:
+            log.unlink(missing_ok=True)
 
 
 def present_resources() -> dict[str, float]:

@@ -30,7 +30,8 @@ from study.store.claims import Claims
 from study.store.storage import concurrently
 from study.store.store import Store
 
-TRIES = 4  # a stage fails when its group was lost so often, and so do stages if so many groups in a row cannot start
+# So often a stage may be lost without progress, and so many groups in a row may fail to start.
+TRIES = 4
 IDLE_S = 30.0  # so long a group may keep its machine without a stage
 LOOK_EVERY_S = 3.0  # how often to look for the results of other commands
 _log = logging.getLogger(__name__)
@@ -85,6 +86,8 @@ class Dispatcher:
         self._elsewhere: dict[str, Stage] = {}
         self._looked_at = clock()
         self._num_open = 0  # stages that have not ended
+        # The newest loop state when a stage was last lost, and how often it was lost with that.
+        self._in_vain: dict[str, tuple[str | None, int]] = {}
         self._lock = threading.RLock()
         progress.forecast = self.seconds_left
         self._enter(list(graph))
@@ -328,12 +331,20 @@ class Dispatcher:
         if self._store.done(stage.identity) is not None:
             self._settle(stage, "done")
             return
-        num_losses = self._progress.lose(stage.identity, cause)
-        if num_losses < TRIES:
+        self._progress.lose(stage.identity, cause)
+        num_in_vain = self._count_in_vain(stage)
+        if num_in_vain < TRIES:
             self._queue.put_back(stage)
             return
-        error = f"{LOST} {num_losses} times, the last time: {cause}; see {log_path(stage)}"
+        error = f"{LOST} {num_in_vain} times without progress, the last time: {cause}; see {log_path(stage)}"
         self._fail(stage, error)
+
+    def _count_in_vain(self, stage: Stage) -> int:
+        """How often a stage was lost since it last saved a loop state: machines may be taken away again and again."""
+        state, (known, number) = self._store.newest_state(stage.identity), self._in_vain.get(stage.identity, (None, 0))
+        number = number + 1 if state == known else 1
+        self._in_vain[stage.identity] = (state, number)
+        return number
 
     def _fail(self, stage: Stage, error: str) -> None:
         Records(self._store).write_failure(stage, error, self._facts)

@@ -11,6 +11,7 @@ from ray import tune
 from ray.exceptions import RayActorError, RayError
 from ray.train import TrainingFailedError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.search import Searcher
 
 from study.cluster import connection
@@ -54,8 +55,14 @@ class GroupSearcher(Searcher):
         """Nothing: a searcher is built from the store."""
 
 
-class _Release(tune.Callback):
-    """Gives back the CPUs and GPUs of a group whose own process is lost. No other process does."""
+class _Release(TrialProgressCallback):
+    """Gives back the CPUs and GPUs of a group whose own process is lost. No other process does.
+
+    It takes the place of Tune's own callback of this class, which prints.
+    """
+
+    def _print(self, msg: str) -> None:
+        """Nothing."""
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         connection.release_placement_group(trial.trial_id)
@@ -122,7 +129,10 @@ def _cause(error: Exception) -> str:
         return f"{type(error).__name__}: {error}"
     failures = [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", error)]
     lines = str(failures[0]).strip().splitlines()
-    return lines[0 if isinstance(failures[0], RayError) else -1] if lines else type(failures[0]).__name__
+    if not lines:
+        return type(failures[0]).__name__
+    # Ray's own sentence is followed by what may have been the cause.
+    return lines[0].split(". ")[0] if isinstance(failures[0], RayError) else lines[-1]
 
 
 def _is_unplaced(error: Exception) -> bool:

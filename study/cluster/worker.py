@@ -32,6 +32,7 @@ from study.records.store_to_tables import check_result
 from study.records.tensorboard import TensorBoardLog
 from study.stages.stage import Pruned, Stage, StageRun, StoppingRule
 from study.store.attempt import Attempt, begin_attempt
+from study.store.storage import StorageError
 from study.store.store import Store
 
 REPORT_EVERY_S = 4.0
@@ -73,7 +74,14 @@ def _run_assigned(assignment: Assignment, store: Store, work: Work, desk: Any) -
         # Another try would fail as well: the code is not there.
         return _failure(f"on {socket.gethostname()}: {error!r}") | {"is_recorded": False}
     tell = partial(_tell, desk, work.group, stage.identity)
-    return _run_unless_settled(stage, store, work, rule, tell)
+    try:
+        return _run_unless_settled(stage, store, work, rule, tell)
+    except StorageError as error:
+        if _num_workers() > 1:
+            # The others wait inside a collective call: only the end of their processes frees them.
+            tell("failure", wait=True, outcome=_failure(str(error)) | {"is_recorded": False})
+            raise
+        return _failure(str(error)) | {"is_recorded": False}
 
 
 def _tell(desk: Any, group: str, stage: str, about: str, *, wait: bool = False, **content: Any) -> None:
@@ -99,6 +107,9 @@ def _run_unless_settled(
             log.info("stopped early after %d epochs", len(reports.all_epochs))
             if _rank() == 0:
                 attempt.prune(reports.all_epochs)
+        except StorageError:
+            # Nothing can be recorded.
+            raise
         except Exception as error:
             if _num_workers() == 1 and store.done(stage.identity):
                 log.info("another command has finished it")

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.stages.stage import Stage, StageResult
+from study.store.storage import StorageError
 from study.store.store import Store, attempt_folder, checksum, marker, pack_state, stage_folder
 
 RESULT = "result.json"
@@ -41,7 +42,7 @@ def begin_attempt(store: Store, stage: Stage, facts: Mapping[str, Any] | None = 
         store.create()
         describe(store, stage)
     except OSError as error:
-        raise PermissionError(f"storage {store.storage.name} is not writable: {error}") from error
+        raise StorageError(f"storage {store.storage.name} is not writable: {error}") from error
     number = 1 + max((int(name.split("-")[0]) for name in store.attempts(stage.identity)), default=0)
     attempt = Attempt(store, stage.identity, f"{number:03d}-{uuid.uuid4().hex[:8]}")
     begun = {"started_at": _now(), "facts": dict(facts or {})}

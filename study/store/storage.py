@@ -2,12 +2,17 @@
 
 A local file is written beside its place, flushed to the disk and then renamed (or linked, where it must not replace
 another one). An object store (s3://, gs://, abfs://, through pyarrow.fs) shows an object only when its upload is
-complete. pyarrow cannot make an upload depend on whether the object exists. So `create` looks first and then writes
-there: of two writers at the same moment, both may get the answer that they were first. The later content stays.
+complete. If one does not answer, or says that it is overloaded, it is asked again for two minutes.
+
+pyarrow cannot make an upload depend on whether the object exists. So `create` looks first and then writes there: of two
+writers at the same moment, both may get the answer that they were first. The later content stays.
 """
 
+import errno
+import logging
 import os
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +26,26 @@ from pyarrow import fs
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 _NUM_THREADS = 16
+PATIENCE_S = 120.0
+_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
+# What pyarrow's errors say when an object store cannot answer now, and when a network fails.
+_PASSES = re.compile(
+    r"HTTP status (?:429|5\d\d)|SLOW_DOWN|SERVICE_UNAVAILABLE|THROTTL|INTERNAL_FAILURE|NETWORK_CONNECTION"
+    r"|REQUEST_TIMEOUT|curlCode|UNAVAILABLE|timed? ?out|Connection (?:refused|reset)",
+    re.IGNORECASE,
+)
+_WHAT_TO_DO = {
+    errno.ENOSPC: "Free some space there",
+    errno.EDQUOT: "Free some space there, or have the quota raised",
+    errno.EACCES: "Make it writable",
+    errno.EPERM: "Make it writable",
+    errno.EROFS: "Make it writable",
+}
+_log = logging.getLogger(__name__)
+
+
+class StorageError(PermissionError):
+    """The storage takes no file now; the text says where, why, and what to do."""
 
 
 class StoredAt(NamedTuple):
@@ -59,17 +84,34 @@ class Storage:
     def _path(self, path: str) -> str:
         return f"{self._root}/{path}"
 
+    def _patiently(self, call: Callable[[], Value]) -> Value:
+        """What the call returns. While it fails for a reason that passes, it is repeated."""
+        ends, pauses = time.monotonic() + PATIENCE_S, [*_PAUSES_S]
+        while True:
+            try:
+                return call()
+            except OSError as error:
+                if not _PASSES.search(str(error)) or time.monotonic() > ends:
+                    raise
+                if len(pauses) == len(_PAUSES_S):
+                    _log.warning("%s does not answer, trying for %.0f s: %s", self.name, PATIENCE_S, _line(error))
+            time.sleep(pauses.pop(0) if len(pauses) > 1 else pauses[0])
+
     def read(self, path: str) -> bytes:
         """The file's content; FileNotFoundError if there is none."""
-        with self.open(path) as file:
-            return file.read()
+
+        def read() -> bytes:
+            with self.open(path) as file:
+                return file.read()
+
+        return self._patiently(read)
 
     def open(self, path: str) -> pa.NativeFile:
         """The file for reading at any position; FileNotFoundError if there is none."""
         return self._filesystem.open_input_file(self._path(path))
 
     def exists(self, path: str) -> bool:
-        return self._filesystem.get_file_info(self._path(path)).type == fs.FileType.File
+        return self._patiently(lambda: self._filesystem.get_file_info(self._path(path))).type == fs.FileType.File
 
     def names(self, folder: str) -> list[str]:
         """Sorted names in a folder, without unfinished files; none if there is no such folder."""
@@ -91,12 +133,24 @@ class Storage:
         while True:
             # Another process may remove a folder between pyarrow's look at it and its listing.
             with suppress(FileNotFoundError):
-                return self._filesystem.get_file_info(selector)
+                return self._patiently(lambda: self._filesystem.get_file_info(selector))
 
     def write(self, path: str, data: bytes) -> None:
-        """Writes a file; a reader sees the old content or the new, always whole."""
-        with self._filesystem.open_output_stream(self._path(path)) as file:
-            file.write(data)
+        """Writes a file; a reader sees the old content or the new, always whole. StorageError if it cannot be."""
+
+        def write() -> None:
+            with self._filesystem.open_output_stream(self._path(path)) as file:
+                file.write(data)
+
+        try:
+            self._patiently(write)
+        except OSError as error:
+            raise self._not_written(path, error) from error
+
+    def _not_written(self, path: str, error: OSError) -> StorageError:
+        what_to_do = _WHAT_TO_DO.get(error.errno or 0, "See that it is there and takes files")
+        cause = error.strerror or _line(error)
+        return StorageError(f"{self.name_of(path)} cannot be written: {cause}. {what_to_do}; the same command goes on")
 
     def create(self, path: str, data: bytes) -> bool:
         """Writes a file only if there is none; returns whether it did (on object stores see above)."""
@@ -109,7 +163,7 @@ class Storage:
         """Removes a file if it is there."""
         with suppress(FileNotFoundError):
             if self.exists(path):
-                self._filesystem.delete_file(self._path(path))
+                self._patiently(lambda: self._filesystem.delete_file(self._path(path)))
 
     def move(self, path: str, target: str) -> None:
         """Moves a file to a place where there is none; FileNotFoundError if it is not there."""
@@ -152,30 +206,45 @@ class LocalStorage(Storage):
 
     def write(self, path: str, data: bytes) -> None:
         target = Path(self._path(path))
-        self._written_beside(target, data).replace(target)
-        _flush_folder(target.parent)
+        try:
+            self._written_beside(target, data).replace(target)
+            _flush_folder(target.parent)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise self._not_written(path, error) from error
 
     def create(self, path: str, data: bytes) -> bool:
         if self.exists(path):
             return False
         target = Path(self._path(path))
-        unfinished = self._written_beside(target, data)
         try:
-            target.hardlink_to(unfinished)
+            unfinished = self._written_beside(target, data)
+            try:
+                target.hardlink_to(unfinished)
+            finally:
+                unfinished.unlink()
+            _flush_folder(target.parent)
         except FileExistsError:
             return False
-        finally:
-            unfinished.unlink()
-        _flush_folder(target.parent)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise self._not_written(path, error) from error
         return True
 
     def _written_beside(self, target: Path, data: bytes) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = target.parent / f".{target.name}.{uuid.uuid4().hex}.unfinished"
-        with unfinished.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with unfinished.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            # A full disk is to lose no more space.
+            unfinished.unlink(missing_ok=True)
+            raise
         return unfinished
 
     def delete(self, path: str) -> None:
@@ -189,6 +258,10 @@ class LocalStorage(Storage):
     def delete_unfinished(self, folder: str, prefix: str) -> None:
         for path in Path(self._path(folder)).glob(f".{prefix}*.unfinished"):
             path.unlink(missing_ok=True)
+
+
+def _line(error: OSError) -> str:
+    return " ".join(str(error).split())
 
 
 def _flush_folder(folder: Path) -> None:

@@ -257,6 +257,12 @@ class Store:
             self._unmark(identity, attempt, f"the result of its attempt {attempt} is lost")
         return None
 
+    def newest_state(self, identity: str) -> str | None:
+        """Path of the newest loop state, whole or not; None if there is none."""
+        attempts = reversed(self.attempts(identity))
+        paths = (path for attempt in attempts for path in reversed(self.state_paths(identity, attempt)))
+        return next(paths, None)
+
     def latest_state(self, identity: str) -> str | None:
         """Path of the newest loop state that is whole, over all attempts; None if there is none."""
         for attempt in reversed(self.attempts(identity)):

@@ -11,6 +11,7 @@ from types import TracebackType
 
 import psutil
 
+from study.command.exit_code import EXIT_FAILED
 from tests import ROOT
 from tests.study.cluster.ray_head import Head
 
@@ -29,6 +30,7 @@ KINDS = ("driver", *ACTORS, "raylet", "node", *LOSE_THE_CLUSTER, *WRITES)
 # Of the driver and the head: sooner than 60 s, so that more can be killed.
 RECONNECT = {"RAY_gcs_rpc_server_reconnect_timeout_s": "8"}
 WITHIN_S = 300.0
+GIVEN_UP = "without progress"
 # Prints the placement groups that still hold anything.
 _HELD = """
 import json, ray
@@ -82,6 +84,7 @@ class DisturbedStudy:
 
     def _start_driver(self) -> None:
         assert self._head is not None
+        self._num_said = len(self.said)
         command = [sys.executable, self._script, "--storage", str(self.storage), "--checkpoint-every-s", "0"]
         with self._out.open("ab") as out:
             self._driver = subprocess.Popen(
@@ -93,13 +96,19 @@ class DisturbedStudy:
     @property
     def said(self) -> str:
         """What all the commands have printed."""
-        return self._out.read_text(errors="replace")
+        return self._out.read_text(errors="replace") if self._out.exists() else ""
 
     @property
     def has_ended(self) -> bool:
-        """Whether the command has ended well; AssertionError, with what it said, if it has not."""
+        """Whether the command has ended well; AssertionError, with what it said, if it has not.
+
+        It may give a stage up that was killed again and again before it could save a state. Then it is started again.
+        """
         assert self._driver is not None
         code = self._driver.poll()
+        if code == EXIT_FAILED and f"times {GIVEN_UP}" in self.said[self._num_said :]:
+            self._start_driver()
+            return False
         assert code in (None, 0), f"the command ended with {code}:\n{self.said}"
         return code == 0
 

@@ -158,8 +158,19 @@ def test_a_stage_that_loses_every_group_fails_at_the_fourth_and_is_recorded(tmp_
     assert order == ["deadly"] * 4 + ["other"]
     rows = Records(cluster.store).read("stages", every_attempt=True).to_pylist()
     (row,) = [row for row in rows if row["state"] == "failed"]
-    assert row["error"].startswith(f"{LOST} 4 times, the last time: worker died")
+    assert row["error"].startswith(f"{LOST} 4 times without progress, the last time: worker died")
     assert dict(row["facts"])["command"] == "this"
+
+
+def test_a_stage_that_goes_on_each_time_may_be_lost_any_number_of_times(tmp_path):
+    cluster = Cluster(tmp_path, [toy("a")])
+    for number in range(20):
+        (group,) = cluster.start()
+        assert cluster.ask(group) == "a"
+        if number % 3 == 0:
+            begin_attempt(cluster.store, toy("a")).save_state(b"further")
+        cluster.dispatcher.end_group(group, "worker died")
+    assert cluster.progress.states() == {"a": "waiting"}
 
 
 def test_new_workers_of_a_group_count_as_a_loss(tmp_path):
