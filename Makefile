@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: ablation test test-slow bench check format
+.PHONY: ablation test test-slow chaos bench check format
 
 ablation: $(READY)  ## run the study on generated music and show the answer
 	@$(BIN)/python experiments/ablation.py --storage results/demo $(OPTIONS)
@@ -14,6 +14,9 @@ test: $(READY)  ## everything that passes in minutes; the tests on Ray run besid
 
 test-slow: $(READY)  ## what takes longer: killed drivers, the demo itself
 	@$(BIN)/python -m pytest -m slow
+
+chaos: $(READY)  ## kills tiny studies 500 times; hours. OPTIONS="--kills 50 --seed 1" for fewer, or to repeat a fault
+	@$(BIN)/python -m tests.chaos $(OPTIONS)
 
 bench: $(READY)  ## how fast a training step of each network is on this CPU; minutes
 	@$(BIN)/python -m tests.benchmarks.step

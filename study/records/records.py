@@ -324,7 +324,8 @@ def _path(table: str, name: str) -> str:
 
 
 def slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._+]+", "-", text).strip("-")
+    """The text as a file name: it names no other folder, and no hidden file."""
+    return re.sub(r"[^A-Za-z0-9._+]+", "-", text).strip("-.") or "unnamed"
 
 
 def _encode(table: pa.Table) -> bytes:
