@@ -1,10 +1,12 @@
 """A data set as people download it: its tracks, the files of their audio, and what its rules exclude."""
 
+import csv
 from collections import Counter
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 
 class AudioStream(NamedTuple):
@@ -61,6 +63,16 @@ NO_METADATA = "not in the metadata"
 def unlisted_files(folder: Path, listed: Set[Path], pattern: str = "*/*.mp3") -> list[Path]:
     """Audio files below the folder that no row of the metadata names, sorted."""
     return sorted(path for path in folder.glob(pattern) if path not in listed)
+
+
+@contextmanager
+def opened_table(path: str | Path) -> Iterator[TextIO]:
+    """A text table for reading as CSV; ValueError, naming the file, for what is no such text."""
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        try:
+            yield file
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{path} cannot be read: {error}") from None
 
 
 def required_paths(folder: str | Path, *names: str) -> list[Path]:

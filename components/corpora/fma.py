@@ -5,7 +5,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal
 
-from components.corpora.data_set import NO_METADATA, AudioStream, DataSet, DataSetTrack, required_paths, unlisted_files
+from components.corpora.data_set import (
+    NO_METADATA,
+    AudioStream,
+    DataSet,
+    DataSetTrack,
+    opened_table,
+    required_paths,
+    unlisted_files,
+)
 
 Subset = Literal["medium", "small"]
 METADATA = "fma_metadata/tracks.csv"
@@ -73,7 +81,7 @@ def _file(audio: Path, number: int) -> Path:
 def _rows(path: Path) -> list[tuple[int, str, str, str]]:
     """(id, split, subset, genre) of each track; the header has two rows, and a third one names the index."""
     csv.field_size_limit(2**30)  # some artists tell long stories
-    with path.open(encoding="utf-8", newline="") as file:
+    with opened_table(path) as file:
         reader = csv.reader(file)
         header = list(zip(next(reader, []), next(reader, []), strict=False))
         missing = [column for column in _COLUMNS if column not in header]

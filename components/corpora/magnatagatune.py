@@ -5,7 +5,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal
 
-from components.corpora.data_set import NO_METADATA, AudioStream, DataSet, DataSetTrack, required_paths, unlisted_files
+from components.corpora.data_set import (
+    NO_METADATA,
+    AudioStream,
+    DataSet,
+    DataSetTrack,
+    opened_table,
+    required_paths,
+    unlisted_files,
+)
 
 Split = Literal["pub", "folder"]
 ANNOTATIONS = "annotations_final.csv"
@@ -80,7 +88,7 @@ def _without_metadata(folder: Path, rows: list[dict[str, str]], own: dict[str, s
 def read_split(path: str | Path) -> dict[str, str]:
     """Clip -> split of a CSV of both; ValueError for another column, an unknown split, or a clip that stands twice."""
     found: dict[str, str] = {}
-    with Path(path).open(encoding="utf-8", newline="") as file:
+    with opened_table(path) as file:
         reader = csv.DictReader(file)
         if set(reader.fieldnames or ()) != {"clip_id", "split"}:
             raise ValueError(f"{path} has the columns {reader.fieldnames}; needed: clip_id, split")
@@ -94,7 +102,7 @@ def read_split(path: str | Path) -> dict[str, str]:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with opened_table(path) as file:
         reader = csv.DictReader(file, delimiter="\t")
         missing = [name for name in ("clip_id", "mp3_path", *TOP_50) if name not in (reader.fieldnames or ())]
         if missing:

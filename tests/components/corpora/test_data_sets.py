@@ -79,6 +79,12 @@ class TestMagnaTagATune:
         with pytest.raises(ValueError, match="line 6: it is cut off"):
             magnatagatune(tmp_path)
 
+    def test_a_table_that_is_no_text_is_refused_by_its_name(self, tmp_path):
+        path = write_magnatagatune(tmp_path, CLIPS) / "annotations_final.csv"
+        path.write_bytes(path.read_bytes() + b"\xff\xfe")
+        with pytest.raises(ValueError, match=r"annotations_final\.csv cannot be read: 'utf-8' codec can't decode"):
+            magnatagatune(tmp_path)
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [
@@ -140,6 +146,12 @@ class TestFMA:
         path = write_fma(tmp_path, ARCHIVE) / "fma_metadata" / "tracks.csv"
         path.write_text(path.read_text(encoding="utf-8") + "60,album", encoding="utf-8")
         with pytest.raises(ValueError, match="track 60 has 2 columns of 6; is the file complete"):
+            fma(tmp_path)
+
+    def test_a_table_that_is_no_text_is_refused_by_its_name(self, tmp_path):
+        path = write_fma(tmp_path, ARCHIVE) / "fma_metadata" / "tracks.csv"
+        path.write_bytes(path.read_bytes() + b"\xff\xfe")
+        with pytest.raises(ValueError, match=r"tracks\.csv cannot be read: 'utf-8' codec can't decode"):
             fma(tmp_path)
 
     def test_what_the_archive_does_not_have_is_refused(self, tmp_path):
