@@ -10,6 +10,7 @@ import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,15 @@ for _name, _value in SETTINGS.items():
 
 import ray  # noqa: E402
 from ray.exceptions import RayError  # noqa: E402
-from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put  # noqa: E402
 from ray.train.backend import BackendConfig  # noqa: E402
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback  # noqa: E402
-from ray.util.placement_group import PlacementGroup, remove_placement_group  # noqa: E402
+from ray.train.v2._internal.execution.worker_group import worker_group  # noqa: E402
+from ray.util.placement_group import (  # noqa: E402
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 
 from study.cluster.execution import ClusterLostError, Execution, Resources  # noqa: E402
 from study.cluster.guard import guarded  # noqa: E402
@@ -66,6 +72,7 @@ def connected(execution: Execution, num_cpus: int | None = None) -> Iterator[str
             storage, folder = open_storage(execution.storage), f"ray/{uuid.uuid4().hex}"
             stack.callback(storage.delete_folder, folder)
             scratch = storage.address_of(folder)
+            stack.enter_context(guarded(log, ""))
             ray.init(log_to_driver=False, logging_level=logging.ERROR)
         else:
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="study-", ignore_cleanup_errors=True))
@@ -161,27 +168,28 @@ class NoProcessGroup(BackendConfig):
     backend = "none"
 
 
-class PlacementGroupRecorder(WorkerGroupCallback):
-    """Records which placement group a group of workers has, for `release_placement_group`."""
+class PlacementGroupNamer(WorkerGroupCallback):
+    """Names the placement groups of a group of workers, so that `release_placement_groups` finds them.
+
+    Train's controller, in whose process this is called, gives them no name. A record of them elsewhere would come too
+    late where a process is lost while its workers start.
+    """
 
     def __init__(self, group: str) -> None:
-        self._key = _places_key(group)
+        self._group = group
 
-    def after_worker_group_start(self, worker_group: Any) -> None:
-        handle = worker_group.get_worker_group_state().placement_group_handle
-        _internal_kv_put(self._key, handle.placement_group.id.binary(), overwrite=True)
+    def before_worker_group_start(self, worker_group_context: Any) -> None:
+        named = partial(placement_group, name=f"{self._group}-{uuid.uuid4().hex}")
+        worker_group.placement_group = named  # pyright: ignore[reportPrivateImportUsage]
 
 
-def release_placement_group(group: str) -> None:
+def release_placement_groups(group: str) -> None:
     """Gives back the CPUs and GPUs of a group of workers whose controller was lost; harmless if it was not lost.
 
     Ray keeps a placement group as long as the driver lives, even if the process that made it is gone.
     """
-    places = _internal_kv_get(_places_key(group))
-    if places is not None:
-        remove_placement_group(PlacementGroup(ray.PlacementGroupID(places)))
-        _internal_kv_del(_places_key(group))
-
-
-def _places_key(group: str) -> bytes:
-    return f"study/places/{group}".encode()
+    if not ray.is_initialized():  # asking would start another cluster
+        return
+    for identity, known in placement_group_table().items():
+        if known["name"].startswith(f"{group}-") and known["state"] != "REMOVED":
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(identity)))

@@ -10,7 +10,7 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from study.cluster.connection import NoProcessGroup, PlacementGroupRecorder
+from study.cluster.connection import NoProcessGroup, PlacementGroupNamer
 from study.cluster.execution import Work
 
 WORKER_LOSSES = 3  # so often a group's workers are replaced
@@ -19,7 +19,7 @@ WORKER_LOSSES = 3  # so often a group's workers are replaced
 class _Trainer(DataParallelTrainer):
     """Without two processes per run that do nothing for stages.
 
-    One serves Ray Data. The other polls the controller to free its placement group, as `release_placement_group` does
+    One serves Ray Data. The other polls the controller to free its placement group, as `release_placement_groups` does
     here.
     """
 
@@ -49,7 +49,7 @@ def run_group(work: Work, *, scratch: str) -> None:
             failure_config=FailureConfig(
                 max_failures=WORKER_LOSSES, controller_failure_limit=0, max_preemption_failures=WORKER_LOSSES
             ),
-            callbacks=[TuneReportCallback(), PlacementGroupRecorder(work.group)],  # pyright: ignore[reportArgumentType]
+            callbacks=[TuneReportCallback(), PlacementGroupNamer(work.group)],  # pyright: ignore[reportArgumentType]
         ),
     )
     trainer.fit()

@@ -22,7 +22,7 @@ _DONE = b"done"
 def guarded(log: Path, scratch: str) -> Iterator[None]:
     """If this process ends inside the block, its descendants are ended and `scratch` is removed within 15 s.
 
-    `log`: where Ray's words are. It is named if there are any.
+    `scratch`: a folder of this machine, "" for none. `log`: where Ray's words are. It is named if there are any.
     """
     guard = subprocess.Popen(
         [sys.executable, "-m", "study.cluster.guard", str(psutil.Process().pid), str(log), scratch],

@@ -4,6 +4,7 @@ Each Tune trial is one group. It runs stages in one Ray Train `TorchTrainer` unt
 store says what is done: Tune keeps nothing that matters.
 """
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ from study.cluster.desk import desk_name
 from study.cluster.dispatcher import Dispatcher
 from study.cluster.execution import Execution, Work
 from study.cluster.group import run_group
+
+AGAIN_AFTER_S = 5.0
 
 
 class GroupSearcher(Searcher):
@@ -65,7 +68,11 @@ class _Release(TrialProgressCallback):
         """Nothing."""
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        connection.release_placement_group(trial.trial_id)
+        connection.release_placement_groups(trial.trial_id)
+        # What a process of the group was about to make when its own end reached it.
+        again = threading.Timer(AGAIN_AFTER_S, connection.release_placement_groups, [trial.trial_id])
+        again.daemon = True
+        again.start()
 
 
 class _WhenFinished(tune.Stopper):
@@ -96,7 +103,7 @@ def schedule(
             work = Work(group=group, **config, execution=execution, command=command, facts=dict(facts))
             run_group(work, scratch=scratch)
         except Exception as error:
-            connection.release_placement_group(group)
+            connection.release_placement_groups(group)
             # Not by `tune.report`: a trial that reports while a report of Train's is on its way never ends.
             ending = {"about": "end", "group": group, "cause": _cause(error), "unplaced": _is_unplaced(error)}
             ray.get(ray.get_actor(desk_name(command)).tell.remote(ending))

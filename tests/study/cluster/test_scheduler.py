@@ -1,6 +1,7 @@
 """The graph of stages on a real cluster: order, failure, loss, a second study, growth."""
 
 import importlib
+import re
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from study.cluster import connection
+from study.cluster.connection import placement_group, placement_group_table, release_placement_groups
 from study.cluster.execution import Execution, Resources
 from study.records.records import Records
 from study.records.stage_log import log_path
@@ -192,3 +194,25 @@ def test_what_can_never_fit_is_refused_with_the_numbers(scratch):
     with pytest.raises(ValueError, match="needs 3 CPU"):
         check(default_resources=Resources(cpus_per_worker=3))
     check(default_resources=Resources(cpus_per_worker=3), max_cpus=4)  # it may grow to that
+
+
+def test_the_places_of_a_lost_group_are_found_by_its_name_and_given_back(run, scratch):
+    assert run([toy("a")]).states() == {"a": "done"}
+    table = placement_group_table().values()
+    # Those of the stage's group: each group's name stands before its own.
+    assert any(re.fullmatch(r"[0-9a-f_]+-[0-9a-f]{32}", known["name"]) for known in table)
+
+    lost, other = (placement_group([{"memory": 1}], name=f"{group}-0a") for group in ("lost", "lostother"))
+    assert lost.wait(30) and other.wait(30)
+    release_placement_groups("lost")
+    wait_until_removed("lost-0a")
+    (state,) = (known["state"] for known in placement_group_table().values() if known["name"] == "lostother-0a")
+    assert state == "CREATED"
+    release_placement_groups("lostother")
+
+
+def wait_until_removed(name: str) -> None:
+    ends = time.monotonic() + 30
+    while any(known["name"] == name and known["state"] != "REMOVED" for known in placement_group_table().values()):
+        assert time.monotonic() < ends
+        time.sleep(0.1)
