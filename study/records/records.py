@@ -291,7 +291,7 @@ class Records:
             with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
                 _check_version(file.schema_arrow.metadata or {}, self._storage.name_of(path))
                 yield file
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, json.JSONDecodeError) as error:
             raise _DamagedError(error) from error
 
 

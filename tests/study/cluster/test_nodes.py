@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -59,6 +60,19 @@ def test_whoever_has_no_token_is_refused(head: Head):
     without = head.env | {"RAY_AUTH_TOKEN_PATH": "/nonexistent", "RAY_AUTH_MODE": "disabled"}
     denied = subprocess.run([RAY, "job", "list", "--address", head.address], env=without, cwd=ROOT, check=False)
     assert denied.returncode != 0
+
+
+@pytest.mark.parametrize("path", ["/api/jobs/", "/nodes?view=summary", "/api/cluster_status", "/api/v0/logs"])
+def test_without_the_token_job_server_and_dashboard_answer_401(head: Head, path: str):
+    for method, headers, status in (
+        ("GET", {}, 401),
+        ("POST", {}, 401),
+        ("GET", {"Authorization": "Bearer wrong"}, 403),
+    ):
+        connection = HTTPConnection(head.address.removeprefix("http://"), timeout=30)
+        connection.request(method, path, '{"entrypoint": "id"}' if method == "POST" else None, headers)
+        assert connection.getresponse().status == status
+        connection.close()
 
 
 def test_every_node_brings_the_corpus_to_its_own_disk(head: Head, disks: list[Path], tmp_path: Path, bucket: Bucket):
