@@ -17,7 +17,7 @@ results are complete.
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,7 @@ class Store:
             raise ValueError(f"{self.storage.name_of('store.json')}: format version {version} is newer than {known}")
 
     def _read_json(
-        self, path: str, needed: Iterable[str], consequence: str, sha256: str | None = None
+        self, path: str, needed: Iterable[str], consequence: Callable[[], str], sha256: str | None = None
     ) -> dict[str, Any] | None:
         """What a file says; None if it is not there, or was damaged and is set aside. `sha256`: if it is known."""
         try:
@@ -134,7 +134,7 @@ class Store:
         except FileNotFoundError:
             return None
         except _NOT_AS_WRITTEN as error:
-            set_aside(self.storage, path, f"{type(error).__name__}: {error}", consequence)
+            set_aside(self.storage, path, f"{type(error).__name__}: {error}", consequence())
             return None
         return content
 
@@ -155,7 +155,7 @@ class Store:
         """What a stage was: {"label", "canonical", "description"}, see `Stage`; FileNotFoundError if nothing tells."""
         path, needed = f"{stage_folder(identity)}/stage.json", ("label", "canonical", "description")
         consequence = "The next command whose study has the stage writes it again."
-        found = self._read_json(path, needed, consequence)
+        found = self._read_json(path, needed, lambda: consequence)
         if found is not None and digest(found["canonical"]) != identity:
             set_aside(self.storage, path, "it describes another stage", consequence)
             found = None
@@ -238,7 +238,7 @@ class Store:
     def begun(self, identity: str, attempt: str) -> dict[str, Any] | None:
         """When an attempt began and the facts about it; None if it was killed before it could write them."""
         path = f"{attempt_folder(identity, attempt)}/begun.json"
-        return self._read_json(path, ("started_at", "facts"), "Its facts about an attempt are lost.")
+        return self._read_json(path, ("started_at", "facts"), lambda: "Its facts about an attempt are lost.")
 
     def result(self, done: Done) -> dict[str, Any] | None:
         """The outcome of a stage that is done; None if it is damaged. The stage is then not done any more."""
@@ -250,7 +250,7 @@ class Store:
         `sha256`: of result.json, if it is known.
         """
         path, needed = f"{attempt_folder(identity, attempt)}/result.json", RESULT_KEYS
-        found = self._read_json(path, needed, f"It belongs to {self._named(identity)}.", sha256)
+        found = self._read_json(path, needed, lambda: f"It belongs to {self._named(identity)}.", sha256)
         if found is not None:
             return {"begun": self.begun(identity, attempt), **found}
         if self.storage.exists(f"{stage_folder(identity)}/done.json"):
