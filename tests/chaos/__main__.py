@@ -21,21 +21,24 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0, help="of the first round; the next round has the next")
+    parser.add_argument("--mixed", action="store_true", help="let every round kill all kinds")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="after so many no round begins")
     return parser.parse_args()
 
 
-def kinds_of(seed: int) -> tuple[str, Sequence[str]]:
+def kinds_of(seed: int, mixed: bool) -> tuple[str, Sequence[str]]:
     """A round kills only one kind, so that its cost can be told; every so often one kills all kinds."""
-    place = seed % (len(KINDS) + 1)
+    place = len(KINDS) if mixed else seed % (len(KINDS) + 1)
     return (KINDS[place], [KINDS[place]]) if place < len(KINDS) else (MIXED, KINDS)
 
 
-def told_on_fault(name: str, seed: int, expected: dict[str, list[str]], most: int) -> Round:
+def told_on_fault(name: str, kinds: Sequence[str], seed: int, expected: dict[str, list[str]], most: int) -> Round:
     try:
-        return play(SCRIPT, kinds_of(seed)[1], seed=seed, most=most, expected=expected)
+        return play(SCRIPT, kinds, seed=seed, most=most, expected=expected)
     except BaseException:
-        print(f"FAULT in the round {name!r}. To repeat it: python -m tests.chaos --kills 1 --seed {seed}", flush=True)
+        mixed = " --mixed" if name == MIXED else ""
+        repeat = f"python -m tests.chaos --kills {most} --seed {seed}{mixed}"
+        print(f"FAULT in the round {name!r}. To repeat it: {repeat}", flush=True)
         raise
 
 
@@ -56,8 +59,9 @@ def main() -> int:
     costs: dict[str, list[float]] = defaultdict(list)
     seed = given.seed
     while counts.total() < given.kills and time.monotonic() - began < 60 * given.minutes:
-        name, kinds = kinds_of(seed)
-        played = told_on_fault(name, seed, alone.rows, min(AT_MOST_A_ROUND, given.kills - counts.total()))
+        name, kinds = kinds_of(seed, given.mixed)
+        most = min(AT_MOST_A_ROUND, given.kills - counts.total())
+        played = told_on_fault(name, kinds, seed, alone.rows, most)
         counts += played.killed
         number = played.killed.total()
         if number and len(kinds) == 1:
