@@ -12,7 +12,7 @@ ablation: $(READY)  ## run the study on generated music and show the answer
 test: $(READY)  ## everything that passes in minutes; the tests on Ray run beside the others
 	@$(BIN)/python -m pytest -n 3 --no-loadscope-reorder
 
-test-slow: $(READY)  ## what takes longer: killed drivers, the demo itself
+test-slow: $(READY)  ## what takes longer: killed drivers, the campaign in small, the demo itself
 	@$(BIN)/python -m pytest -m slow
 
 chaos: $(READY)  ## kills tiny studies 500 times; hours. OPTIONS="--kills 50 --seed 1" for fewer, or to repeat a fault

@@ -8,5 +8,7 @@ from study.design.arms import bare
 from study.design.study import Study
 from study.design.trial import Trial
 
+TWO = Study(name="two", arms=[bare(Trial())], seeds=range(2))
+
 if __name__ == "__main__":
-    sys.exit(main(Study(name="two", arms=[bare(Trial())], seeds=range(2)), PRESETS, groups={}, description=__doc__))
+    sys.exit(main(TWO, PRESETS, groups={}, description=__doc__))
