@@ -128,9 +128,6 @@ class StudyCommand:
         self._say_memory()
         records.write_study(self._description(groups))
         records.write_runs(self._run_records())
-        done = self.store.done_identities(self.graph.identities)
-        # Of a stage that is done, the description may have been lost.
-        concurrently(partial(describe, self.store), [stage for stage in self.graph if stage.identity in done])
         progress = self._train(records)
         records.rebuild()
         records.write_runs(self._run_records())
@@ -156,6 +153,8 @@ class StudyCommand:
         progress = Progress()
         done = self.store.done_identities(self.graph.identities)
         progress.add(self.graph, done)
+        # Of a stage that is done, the description may have been lost.
+        concurrently(partial(describe, self.store), [stage for stage in self.graph if stage.identity in done])
         if len(done) == len(self.graph):
             self._say(f"Nothing to train: {len(done)} of {len(self.graph)} stages are done.")
             return progress

@@ -69,9 +69,9 @@ def checks_of(contents: Contents) -> Iterator[Check]:
     for identity in contents.stages:
         yield from _stage_checks(contents, identity)
     store, records = contents.store, Records(contents.store)
-    for file in contents.below("inputs"):
-        sha256 = file.path.split("/")[1]
-        yield Check(file.path, partial(_has, store.storage, file.path, sha256), partial(store.read_input, sha256))
+    for path in _finished(contents.below("inputs")):
+        sha256 = path.split("/")[1]
+        yield Check(path, partial(_has, store.storage, path, sha256), partial(store.read_input, sha256))
     for folder, keys, reading in (
         ("studies", STUDY_KEYS, records.studies),
         ("runs", RUN_KEYS, records.rebuild),

@@ -77,7 +77,7 @@ class Pruning:
             return
         read = "".join(stages[identity].canonical for identity in self._referred)
         for file in self._contents.below("inputs"):
-            if name_of(file) not in read:
+            if not name_of(file).startswith(".") and name_of(file) not in read:
                 yield Removal(INPUTS, file.path, (file,))
 
     def _unfinished(self) -> Iterator[Removal]:

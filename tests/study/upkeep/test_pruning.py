@@ -6,6 +6,7 @@ from study.records.records import Records
 from study.store.attempt import begin_attempt
 from study.store.claims import Claims
 from study.store.store import Store
+from study.upkeep.checks import checks_of, look
 from study.upkeep.contents import Contents
 from study.upkeep.pruning import CLAIMS, INPUTS, LOST, NO_STUDY, STATES, UNFINISHED, Pruning, remove
 from tests.bucket import Bucket
@@ -125,9 +126,11 @@ def test_while_a_damaged_plan_is_not_written_again_no_stage_goes(store, caplog):
 
 def test_what_killed_processes_leave_goes(store):
     parent = f"stages/{PARENT.identity}"
-    for path in ("records/epochs/.x.parquet.0a.unfinished", f"{parent}/attempts/001-00000000/.state-1.0a.unfinished"):
+    attempt = f"{parent}/attempts/001-00000000"
+    for path in ("records/epochs/.x.0a.unfinished", "inputs/.0a.0a.unfinished", f"{attempt}/.state-1.0a.unfinished"):
         store.storage.write(path, b"half")
-    assert reasons(store)[UNFINISHED] == 2
+    assert reasons(store)[UNFINISHED] == 3 and INPUTS not in reasons(store)
+    assert look(checks_of(Contents(store)), lambda done, total: None) == []
     prune(store)
     assert [file.path for file in store.storage.files() if file.path.endswith(".unfinished")] == []
 
