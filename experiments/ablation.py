@@ -13,9 +13,9 @@ only that is trained.
 
 import sys
 
-from components.corpora.generated.content import DRUM_TAGS, VOCAL_TAGS
 from components.networks.adapters import ALL_POINTS
 from experiments.presets import PRESETS
+from experiments.tag_groups import TAG_GROUPS
 from study.command.study import main
 from study.design.arms import bare, one_factor_off, probes
 from study.design.study import Study, against
@@ -37,4 +37,4 @@ study = Study(
 )
 
 if __name__ == "__main__":
-    sys.exit(main(study, PRESETS, groups={"vocal tags": VOCAL_TAGS, "drum tags": DRUM_TAGS}, description=__doc__))
+    sys.exit(main(study, PRESETS, groups=TAG_GROUPS, description=__doc__))

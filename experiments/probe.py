@@ -9,8 +9,8 @@ trained to separate drums. On the same storage, the ablation's separators are us
 
 import sys
 
-from components.corpora.generated.content import DRUM_TAGS, VOCAL_TAGS
 from experiments.presets import PRESETS
+from experiments.tag_groups import TAG_GROUPS
 from study.command.study import main
 from study.design.arms import probes
 from study.design.study import Study, against
@@ -24,4 +24,4 @@ study = Study(
 )
 
 if __name__ == "__main__":
-    sys.exit(main(study, PRESETS, groups={"vocal tags": VOCAL_TAGS, "drum tags": DRUM_TAGS}, description=__doc__))
+    sys.exit(main(study, PRESETS, groups=TAG_GROUPS, description=__doc__))

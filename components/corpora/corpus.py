@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from jaxtyping import Float, Int16, Int64, Integer
+from jaxtyping import Bool, Float, Int16, Int64, Integer
 from torch import Tensor
 
 from components.corpora.audio import INT16_SCALE, SAMPLE_RATE
@@ -175,6 +175,10 @@ class Corpus:
         num_segments = self._last_starts(tracks, num_samples) // hop_samples + 1
         position = np.arange(num_segments.sum()) - np.repeat(num_segments.cumsum() - num_segments, num_segments)
         return np.repeat(tracks, num_segments).astype(np.int64), position * hop_samples
+
+    def multi_hot(self, tracks: Integer[np.ndarray, " track"]) -> Bool[np.ndarray, "track class"]:
+        """Which classes each track has, on the host."""
+        return self._multi_hot[torch.from_numpy(tracks).to(self.device)].cpu().numpy() > 0
 
     @cached_property
     def _multi_hot(self) -> Float[Tensor, "track class"]:

@@ -103,6 +103,8 @@ class Options(ExecutionOptions):
 
     seeds: int | None = None
     """Number of seeds: n gives the seeds 0 to n-1. Default: the experiment's seeds."""
+    first_seed: int = 0
+    """Added to every seed: the same study once more, with others."""
     hyperparameters: str = ""
     """Winner file of a search: one set of values for the last stage of all arms, or one for each arm.
     Default: the preset's values."""
@@ -113,6 +115,8 @@ class Options(ExecutionOptions):
         super().__post_init__()
         if self.seeds is not None and self.seeds < 1:
             raise ValueError(f"--seeds is {self.seeds}; give at least 1")
+        if not 0 <= self.first_seed < 2**31:
+            raise ValueError(f"--first-seed is {self.first_seed}; give 0 to {2**31 - 1}")
 
 
 def corpora_folder(storage: str) -> Path:

@@ -53,9 +53,10 @@ def check(graph: StageGraph, store: Store, execution: Execution) -> None:
 
 
 def known_groups(groups: Mapping[str, Sequence[str]], corpora: Corpora) -> dict[str, Sequence[str]]:
-    """The groups of tags whose tags are all in the tagging corpus."""
+    """The groups of tags, of each the tags that the tagging corpus has; groups of which it has none are left out."""
     known = {*corpora.by_kind["tagging"].classes} if "tagging" in corpora.by_kind else set()
-    return {name: tags for name, tags in groups.items() if {*tags} <= known}
+    found = {name: [tag for tag in tags if tag in known] for name, tags in groups.items()}
+    return {name: tags for name, tags in found.items() if tags}
 
 
 def check_comparisons(study: Study, groups: Mapping[str, Sequence[str]]) -> None:
@@ -87,11 +88,12 @@ def smallest_effect(study: Study, spreads: Mapping[tuple[str, str, str], float])
 
     `spreads`: (task, backend, metric) -> standard deviation over seeds, where it is known.
     """
-    num_seeds, num_planned = len(study.seeds), max(len(study.comparisons), 1)
+    of_equivalence = [metric for _, _, metric in study.comparisons if metric in study.margins]
+    num_seeds, num_tests = len(study.seeds), max(len(study.comparisons) + len(of_equivalence), 1)
     if num_seeds < 2:
         return "One seed shows no effect, whatever its size: there is no interval without a second."
-    in_sds = smallest_detectable_effect(num_seeds, 1.0, alpha=ALPHA / num_planned)
-    corrected = f", corrected for {num_planned} comparisons" if num_planned > 1 else ""
+    in_sds = smallest_detectable_effect(num_seeds, 1.0, alpha=ALPHA / num_tests)
+    corrected = f", corrected for {num_tests} tests" if num_tests > 1 else ""
     smallest = (
         f"The smallest effect that {num_seeds} seeds show (80 % power, paired t test{corrected}): {in_sds:.1f} "
         "standard deviations of the paired differences"

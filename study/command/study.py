@@ -69,6 +69,7 @@ class StudyCommand:
     def __init__(self, study: Study, presets: Mapping[str, Preset], options: Options, console: Console) -> None:
         preset = preset_of(presets, options)
         seeds = study.seeds if options.seeds is None else range(options.seeds)
+        seeds = [options.first_seed + seed for seed in seeds]
         self.winner_file = read_winner_file(options.hyperparameters) if options.hyperparameters else None
         tuned = f"-tuned-{self.winner_file.digest[:8]}" if self.winner_file else ""
         study = replace(study, name=f"{study.name}-{options.preset}{tuned}", seeds=tuple(seeds))
@@ -193,10 +194,12 @@ class StudyCommand:
         """Prints the tables of each task, probes first, and what they can support."""
         from study.command import summary
         from study.report.facts import Facts
+        from study.report.sections import opening
         from study.report.study_comparisons import StudyComparisons
 
-        planned = StudyComparisons(Facts(self.store, self.study.name)).planned
-        starred = [one.comparison for one in planned if one.star]
+        facts = Facts(self.store, self.study.name)
+        comparing = StudyComparisons(facts)
+        starred = [one.comparison for one in comparing.planned if one.star]
         for task in dict.fromkeys(run.arm.trial.task for run in self.runs):
             known = groups if task == "tagging" else {}
             read = partial(summary.Summary.read, records, self._run_records(), task, known)
@@ -205,6 +208,9 @@ class StudyCommand:
                 stars = frozenset((o.arm, o.metric) for o in starred if o.against == found.baselines.get(o.arm))
                 summary.show(replace(found, stars=stars), self.console)
             summary.conclude(summaries[-1], self.console, generated=self._any_generated())
+        self._say("")
+        for sentence in opening.told(facts, comparing):
+            self._say(sentence)
 
     def _any_generated(self) -> bool:
         return any(corpus.name.startswith("generated-") for corpus in self.corpora.by_kind.values())
@@ -259,6 +265,7 @@ class StudyCommand:
             "arms": [{"name": arm.name, "factors": arm.trial.factors} for arm in self.study.arms],
             "seeds": list(self.study.seeds),
             "comparisons": self.study.comparisons,
+            "margins": dict(self.study.margins),
             "groups": {name: list(tags) for name, tags in groups.items()},
             "corpora": corpora,
             "hyperparameters": self.winner_file.content if self.winner_file else {},

@@ -6,7 +6,7 @@ Factors = Mapping[str, str]
 
 
 def baselines(arms: Mapping[str, Factors]) -> dict[str, str]:
-    """Arm -> its baseline: an arm of the same task, backend and weights; probes have probes as baselines.
+    """Arm -> its baseline: an arm of the same task, backend, weights and labels; probes have probes as baselines.
 
     It is the backend alone (for probes: the mixture) or, if there is none, the reference. An arm with neither is left
     out. `arms`: the factors of each arm.
@@ -22,4 +22,4 @@ def baselines(arms: Mapping[str, Factors]) -> dict[str, str]:
 
 def _is_comparable(one: Factors, other: Factors) -> bool:
     both = (one.get("scheme") == "probe") == (other.get("scheme") == "probe")
-    return both and all(one.get(factor) == other.get(factor) for factor in ("task", "backend", "weights"))
+    return both and all(one.get(factor) == other.get(factor) for factor in ("task", "backend", "weights", "labels"))

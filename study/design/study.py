@@ -1,7 +1,8 @@
 """A study: its arms and seeds, the comparisons that it plans, and its runs."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
@@ -33,6 +34,20 @@ def against(arm: str, *, metrics: Sequence[str] = ("roc_auc",)) -> Against:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Planned:
+    """Planned comparisons of one arm with one other, in metrics or groups of tags."""
+
+    arm: str
+    against: str
+    metrics: tuple[str, ...]
+
+
+def planned(arm: str, against: str, *, in_: str | Sequence[str] = "roc_auc") -> Planned:
+    """A single comparison that a study plans before it is run; `in_`: a metric, a group of tags, or several."""
+    return Planned(arm=arm, against=against, metrics=(in_,) if isinstance(in_, str) else tuple(in_))
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlannedRun:
     """An arm with a seed and its final stage."""
 
@@ -48,16 +63,23 @@ class PlannedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """All runs that answer a question; `compare` are its planned comparisons.
+    """All runs that answer a question.
+
+    Attributes:
+        compare: its planned comparisons.
+        margins: metric or group of tags -> the largest difference that would make no difference to anyone. Each planned
+            comparison in it is also tested for being within.
 
     Raises:
-        ValueError: no arm, no seed, a name given twice, a trial that two arms share, or a comparison with no such arm.
+        ValueError: no arm, no seed, a name given twice, a trial that two arms share, a comparison that cannot be made,
+            or a margin that is not positive or of what no comparison is planned in.
     """
 
     name: str
     arms: Sequence[Arm]
     seeds: Sequence[int]
-    compare: Sequence[Against] = ()
+    compare: Sequence[Against | Planned] = ()
+    margins: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.arms or not self.seeds:
@@ -67,20 +89,30 @@ class Study:
         for first, second in combinations(self.arms, 2):
             if first.trial == second.trial:
                 raise ValueError(f"the arms {first.name!r} and {second.name!r} of the study are one trial")
-        for planned in self.compare:
-            if planned.arm not in [arm.name for arm in self.arms]:
-                raise ValueError(f"Study.compare names {planned.arm!r}; no arm of the study has that name")
+        for one in self.compare:
+            _check_planned(one, {arm.name: arm.trial for arm in self.arms})
+        metrics = dict.fromkeys(metric for one in self.compare for metric in one.metrics)
+        for metric, margin in self.margins.items():
+            if metric not in metrics:
+                raise ValueError(f"Study.margins names {metric!r}; comparisons are planned in: {', '.join(metrics)}")
+            if not 0 < margin < math.inf:
+                raise ValueError(f"Study.margins[{metric!r}] is {margin}; give a positive number")
 
     @property
     def comparisons(self) -> list[tuple[str, str, str]]:
         """(arm, arm that it is compared with, metric) of every planned comparison; of mirror images only the first."""
-        trials = {arm.name: arm.trial for arm in self.arms}
         found: dict[tuple[str, str, str], None] = {}
-        for planned in self.compare:
-            others = [n for n, t in trials.items() if n != planned.arm and _is_comparable(t, trials[planned.arm])]
-            triples = [(name, planned.arm, metric) for metric in planned.metrics for name in others]
+        for one in self.compare:
+            triples = [(*pair, metric) for metric in one.metrics for pair in self._pairs(one)]
             found |= {triple: None for triple in triples if (triple[1], triple[0], triple[2]) not in found}
         return list(found)
+
+    def _pairs(self, one: Against | Planned) -> list[tuple[str, str]]:
+        """(arm, arm that it is compared with)."""
+        if isinstance(one, Planned):
+            return [(one.arm, one.against)]
+        trials = {arm.name: arm.trial for arm in self.arms}
+        return [(n, one.arm) for n, t in trials.items() if n != one.arm and _is_comparable(t, trials[one.arm])]
 
     def runs(
         self, recipe: Recipe, corpora: Corpora, values: Mapping[str, Hyperparameters] | None = None
@@ -96,6 +128,20 @@ class Study:
             for seed in self.seeds
             for arm in self.arms
         ]
+
+
+def _check_planned(one: Against | Planned, trials: Mapping[str, Trial]) -> None:
+    names = [one.arm, one.against] if isinstance(one, Planned) else [one.arm]
+    for name in names:
+        if name not in trials:
+            raise ValueError(f"Study.compare names {name!r}; the arms of the study are: {', '.join(trials)}")
+    if not one.metrics:
+        raise ValueError(f"Study.compare plans {' against '.join(names)} in no metric; give some")
+    if len(names) == 2 and names[0] == names[1]:
+        raise ValueError(f"Study.compare plans {names[0]!r} against itself; name two arms")
+    tasks = [trials[name].task for name in names]
+    if len(set(tasks)) == 2:
+        raise ValueError(f"Study.compare plans {names[0]!r} ({tasks[0]}) against {names[1]!r} ({tasks[1]}): one task")
 
 
 def _is_comparable(trial: Trial, other: Trial) -> bool:

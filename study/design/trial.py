@@ -35,6 +35,8 @@ class Trial:
         unet: whether the U-Net learns in the joint finetuning; "slow": at a smaller learning rate.
         separators: whether each seed trains its own separator, or all seeds share one.
         probe: the features of a linear probe.
+        labels: how many labelled tracks the backend or probe is trained on: a number, a share below 1, or "all". A
+            seed's tracks are the same for all arms, and a part of those of its larger numbers.
 
     Raises:
         ValueError: an unknown level, a missing one, or one of a factor that such a trial does not have.
@@ -52,6 +54,7 @@ class Trial:
     unet: UNetTraining | None = "finetuned"
     separators: Separators | None = "per seed"
     probe: tuple[Feature, ...] | None = None
+    labels: int | float | Literal["all"] = "all"
 
     # A probe has none of these factors, except separators. Only a joint network has the second set.
     OF_BACKEND: ClassVar[frozenset[str]] = frozenset({"backend", "weights"})
@@ -73,6 +76,7 @@ class Trial:
                 raise ValueError(f"Trial.{name} is None; {self._described()} needs one")
             if not has and value is not None:
                 raise ValueError(f"Trial.{name} is {value!r}; {self._described()} has no {name}: give None")
+        _check_labels(self.labels)
         if self.insertion is not None:
             # The order of the decoder levels makes no difference: one set is one level.
             object.__setattr__(self, "insertion", checked_levels(self.insertion))
@@ -97,6 +101,12 @@ class Trial:
     def factors(self) -> dict[str, str]:
         """Factor -> level as text, for names and records; "-": the trial has no such factor."""
         return {entry.name: level_name(entry.name, getattr(self, entry.name)) for entry in fields(self)}
+
+
+def _check_labels(labels: Any) -> None:
+    is_number = isinstance(labels, int) and not isinstance(labels, bool) and labels >= 1
+    if not (labels == "all" or is_number or (isinstance(labels, float) and 0 < labels < 1)):
+        raise ValueError(f"Trial.labels is {labels!r}; allowed: a number from 1 on, a share between 0 and 1, or 'all'")
 
 
 LEVELS = {
@@ -134,7 +144,8 @@ def unusual_levels(trial: Trial) -> list[str]:
     """Levels other than the default, of those factors that a stage's label names only then, as text."""
     default = {entry.name: entry.default for entry in fields(Trial)}
     factors = [name for name in LEVELS if name in Trial.OF_JOINT | {"weights"} and name not in ("insertion", "unet")]
-    return [f"{name} {getattr(trial, name)}" for name in factors if getattr(trial, name) != default[name]]
+    unusual = [f"{name} {getattr(trial, name)}" for name in factors if getattr(trial, name) != default[name]]
+    return unusual + ([] if trial.labels == "all" else [f"labels {trial.labels}"])
 
 
 def level_name(factor: str, level: object) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from components.corpora.labels import Labels
 from components.networks.adapters import AdapterConfig, points_of
 from components.networks.backend import BackendConfig
 from components.networks.classifier import ClassifierConfig
@@ -56,6 +57,7 @@ def _finetuning(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -> St
             weights=None if trial.scheme == "three-stage" else _weights(trial, recipe),
             separator_seed=SHARED_SEED if trial.source == "none" and trial.separators == "shared" else None,
             arithmetic=recipe.arithmetic,
+            labels=_labels(trial, seed, corpora),
         ),
         corpus=corpora.of(trial.task).digest,
         parents=parents,
@@ -92,7 +94,8 @@ def _probe(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -> Stage:
         spectrogram=recipe.spectrogram,
         mel=recipe.mel,
     )
-    of_seed = f", seed {seed}" if trial.source is not None else ""
+    is_drawn = trial.source is not None or trial.labels != "all"
+    of_seed = f"{_of_labels(trial)}, seed {seed}" if is_drawn else ""
     return Stage(
         kind=PROBE,
         # Only a random U-Net is drawn with the seed; a trained separator of another seed is another parent.
@@ -101,11 +104,28 @@ def _probe(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -> Stage:
             probe=probe,
             calibration_batches=_calibration_batches(trial, recipe),
             arithmetic=recipe.arithmetic,
+            labels=_labels(trial, seed, corpora),
         ),
         corpus=corpora.of(trial.task).digest,
         parents=_separator_parent(trial, seed, recipe, corpora),
         label=f"probe {trial.task}, {trial.source or 'mixture'}, {level_name('probe', trial.probe)}{of_seed}",
     )
+
+
+def _of_labels(trial: Trial) -> str:
+    return "" if trial.labels == "all" else f", labels {trial.labels}"
+
+
+def _labels(trial: Trial, seed: int, corpora: Corpora) -> Labels | None:
+    """All labels, in whatever words, are no labels in the configuration: so they are one stage."""
+    if trial.labels == "all":
+        return None
+    corpus = corpora.of(trial.task)
+    total = corpus.manifest.counts["train"]
+    num = round(trial.labels * total) if isinstance(trial.labels, float) else trial.labels
+    if not 1 <= num <= total:
+        raise ValueError(f"Trial.labels is {trial.labels}, {num} of the {total} training tracks of {corpus.folder}")
+    return None if num == total else Labels(num=num, seed=seed)
 
 
 def _calibration_batches(trial: Trial, recipe: Recipe) -> int:
@@ -153,9 +173,11 @@ def _classification(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -
             training=_backend_recipe(trial, recipe).training,
             weights=_weights(trial, recipe),
             arithmetic=recipe.arithmetic,
+            labels=_labels(trial, seed, corpora),
         ),
         corpus=corpora.of(trial.task).digest,
-        label=f"backend {trial.task} {trial.backend}{' imagenet' if trial.weights == 'imagenet' else ''}, seed {seed}",
+        label=f"backend {trial.task} {trial.backend}{' imagenet' if trial.weights == 'imagenet' else ''}"
+        f"{_of_labels(trial)}, seed {seed}",
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from components.corpora.corpus import Corpus
+from components.corpora.labels import Labels, with_labels
 from components.networks.classifier import Classifier, ClassifierConfig
 from components.networks.initialisation import initialise, load_strictly
 from components.networks.vit_weights import backend_state
@@ -29,7 +30,8 @@ Scored = Literal["test", "validation"]
 class ClassificationStage:
     """Configuration of a bare backend's stage. It starts from `weights`; None: from random ones.
 
-    `scored`: the split that its result is measured on. With "validation" the test split is not used.
+    `scored`: the split that its result is measured on. With "validation" the test split is not used. `labels`: the
+    training tracks; None: all of them.
     """
 
     seed: int
@@ -39,6 +41,7 @@ class ClassificationStage:
     arithmetic: Arithmetic
     weights: Weights | None = field(default=None, metadata={"legacy": None})
     scored: Scored = field(default="test", metadata={"legacy": "test"})
+    labels: Labels | None = field(default=None, metadata={"legacy": None})
 
 
 def _check(config: ClassificationStage, corpus_path: str, num_workers: int) -> None:
@@ -49,7 +52,8 @@ def _check(config: ClassificationStage, corpus_path: str, num_workers: int) -> N
 
 def check_on_corpus(network: Any, config: Any, corpus_path: str, num_workers: int) -> None:
     """ValueError if the network cannot be trained on the corpus as the configuration says."""
-    objective = ClassificationObjective(network, Corpus.open(corpus_path), segments=config.segments)
+    corpus = with_labels(Corpus.open(corpus_path), config.labels)
+    objective = ClassificationObjective(network, corpus, segments=config.segments)
     check_training(objective, config.training, num_workers)
 
 
@@ -74,7 +78,7 @@ def objective_of(
     """The task as the stage trains a network on it."""
     return ClassificationObjective(
         network,
-        open_corpus(run),
+        with_labels(open_corpus(run), config.labels),
         segments=config.segments,
         freeze_separator=freeze_separator,
         cache_bytes=run.execution.feature_memory_bytes,

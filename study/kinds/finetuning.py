@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 
+from components.corpora.labels import Labels
 from components.networks.batch_norm import calibrate_batch_norm
 from components.networks.initialisation import submodule_state
 from components.networks.joint_network import JointConfig, JointNetwork, initial_backend_state, initialise_joint
@@ -26,7 +27,8 @@ class FinetuningStage:
 
     `unet`: whether the separator learns too. A random, frozen separator first gets BatchNorm statistics from
     `calibration_batches` batches of training segments. `weights`: what the backend starts from if no stage trained it.
-    `separator_seed` draws a random separator and calibrates it; None: `seed` does.
+    `separator_seed` draws a random separator and calibrates it; None: `seed` does. `labels`: the training tracks; None:
+    all of them.
     """
 
     seed: int
@@ -39,6 +41,7 @@ class FinetuningStage:
     weights: Weights | None = field(default=None, metadata={"legacy": None})
     separator_seed: int | None = field(default=None, metadata={"legacy": None})
     scored: Scored = field(default="test", metadata={"legacy": "test"})
+    labels: Labels | None = field(default=None, metadata={"legacy": None})
 
 
 def _check(config: FinetuningStage, corpus_path: str, num_workers: int) -> None:

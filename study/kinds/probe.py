@@ -2,13 +2,14 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
 from components.corpora.corpus import Corpus
+from components.corpora.labels import Labels, with_labels
 from components.networks.batch_norm import calibrate_batch_norm
 from components.networks.initialisation import initialise, load_strictly
 from components.objectives.classification import TrackScores
@@ -28,17 +29,21 @@ _log = logging.getLogger("study.stage")
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeStage:
-    """Configuration of a probe. `seed` draws a separator that no stage trained, and the segments that calibrate it."""
+    """Configuration of a probe. `seed` draws a separator that no stage trained, and the segments that calibrate it.
+
+    `labels`: the training tracks; None: all of them.
+    """
 
     seed: int
     probe: ProbeConfig
     calibration_batches: int
     arithmetic: Arithmetic
+    labels: Labels | None = field(default=None, metadata={"legacy": None})
 
 
 def _probe(run: StageRun) -> StageResult:
     config: ProbeStage = run.stage.config
-    corpus = open_corpus(run)
+    corpus = with_labels(open_corpus(run), config.labels)
     network = _network(config, corpus, run)
     features_of = {split: _features_of(network, corpus, split, config, run) for split in SPLITS}
     probe, epochs = _best_probe(features_of, corpus, config.probe)
@@ -114,7 +119,7 @@ def _measure(corpus: Corpus, targets: np.ndarray, probabilities: np.ndarray, spl
 
 
 def _check(config: ProbeStage, corpus_path: str, num_workers: int) -> None:
-    corpus = Corpus.open(corpus_path)
+    corpus = with_labels(Corpus.open(corpus_path), config.labels)
     check = check_tags if corpus.kind == "tagging" else check_genres
     for split in SPLITS:
         tracks = corpus.indices(split)

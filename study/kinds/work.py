@@ -14,6 +14,7 @@ from torch.random import fork_rng
 from torch.utils.flop_counter import FlopCounterMode
 
 from components.corpora.corpus import Corpus
+from components.corpora.labels import with_labels
 from components.networks.classifier import Classifier
 from components.networks.joint_network import JointNetwork
 from components.networks.separator import Separation, Separator
@@ -70,7 +71,7 @@ def _classifier_work(
     config: Any, corpus_path: str, num_samples: int, *, learns: float, backward: float, frozen: float = 0.0
 ) -> float:
     """`learns` and `frozen`: forward FLOPs of a segment in the parts that learn and in those that do not."""
-    corpus, segments = Corpus.open(corpus_path), config.segments
+    corpus, segments = with_labels(Corpus.open(corpus_path), config.labels), config.segments
     num_validated = num_segments(corpus, "validation", num_samples, segments.validation_overlap)
     num_examples = len(corpus.indices("train"))
     is_kept = segments.grid_samples > 1
@@ -100,7 +101,7 @@ def held_out_test_work(config: Any, corpus_path: str) -> float:
 
 
 def probe_work(config: Any, corpus_path: str) -> float:
-    corpus, num_samples = Corpus.open(corpus_path), config.probe.num_samples
+    corpus, num_samples = with_labels(Corpus.open(corpus_path), config.labels), config.probe.num_samples
     heard = sum(num_segments(corpus, split, num_samples) for split in ("train", "validation", "test"))
     return heard * forward_of(ProbeNetwork, config.probe, num_samples)
 

@@ -42,6 +42,8 @@ def _subject(factors: Factors) -> str:
 def _level(name: str, level: str) -> str:
     if name == "scheme":
         return level
+    if name == "labels":
+        return f"{level} labels" if level == "all" or level.isdecimal() else f"{float(level):.0%} of the labels"
     return f"U-Net {level}" if name == "unet" else f"{name} {level}"
 
 

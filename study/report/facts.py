@@ -40,6 +40,7 @@ class Facts:
         self.arms: dict[str, dict[str, str]] = {arm["name"]: arm["factors"] for arm in described["arms"]}
         self.seeds: list[int] = described["seeds"]
         self.comparisons = [(arm, against, metric) for arm, against, metric in described["comparisons"]]
+        self.margins: dict[str, float] = described.get("margins", {})
         self.groups: dict[str, list[str]] = described["groups"]
         self.corpora: dict[str, dict[str, Any]] = described["corpora"]
         self.hyperparameters: dict[str, Any] = described.get("hyperparameters", {})

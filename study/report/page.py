@@ -15,6 +15,7 @@ from study.report.sections import (
     excerpts,
     factorial,
     insertion,
+    labels,
     opening,
     probes,
     provenance,
@@ -47,6 +48,7 @@ def build(facts: Facts, *, num_excerpts: int = 0) -> Page:
     comparing = StudyComparisons(facts)
     sections = [
         at_a_glance.section(facts, comparing),
+        labels.section(facts, comparing),
         probes.section(facts, comparing),
         table_one.section(facts, comparing),
         arms.section(facts, comparing),

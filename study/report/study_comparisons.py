@@ -1,12 +1,13 @@
 """What the study compares: its planned comparisons, and others on request, which are post hoc."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
-from study.report.blocks import Cell, Table, columns, difference_cell, interval_cell, label, p_cell
+from study.report.blocks import Cell, Table, columns, difference_cell, interval_cell, label, p_cell, signed
 from study.report.facts import Facts, quoted, text
 from study.statistics.comparisons import Comparison, ComparisonResult, compare
 from study.statistics.measurements import Measurements
+from study.statistics.over_seeds import Interval
 from study.statistics.power import ALPHA
 
 # A probe draws nothing: two fits on the same features are the same.
@@ -22,7 +23,12 @@ class StudyComparisons:
 
     @cached_property
     def planned(self) -> list[ComparisonResult]:
-        return compare(self._measured, self.plan)
+        return compare(self._measured, self.plan, margins=self._facts.margins)
+
+    @property
+    def family_size(self) -> int:
+        """How many tests Holm's correction is for."""
+        return len(self.plan) + sum(one.metric in self._facts.margins for one in self.plan)
 
     def post_hoc(self, comparisons: Iterable[Comparison]) -> list[ComparisonResult]:
         """Comparisons that were not planned; planned ones are left out."""
@@ -88,20 +94,34 @@ def _pairs_sql(facts: Facts, metric: str, values: str, comparisons: Sequence[Com
 
 
 def comparison_table(
-    facts: Facts, key: str, caption: str, compared: Sequence[ComparisonResult], note: str = ""
+    facts: Facts,
+    key: str,
+    caption: str,
+    compared: Sequence[ComparisonResult],
+    note: str = "",
+    *,
+    over_both: Mapping[Comparison, Interval] | None = None,
 ) -> Table:
-    """Comparisons as rows: difference and seeds from SQL, then the paired t test."""
+    """Comparisons as rows: difference and seeds from SQL, then the paired t test.
+
+    `over_both`: intervals over seeds and songs together, for a column of their own.
+    """
     questions = pairs_sql(facts, compared)
     found = {(row["arm"], row["against"], row["metric"]): row for sql in questions for row in facts.ask(sql).rows}
     planned = any(one.planned for one in compared)
     several = len({one.comparison.metric for one in compared}) > 1
     titles = ["arm", "against", *(["in"] if several else [])]
-    numbers = ["difference", "95 % over seeds", "seeds above", "p", *(["p (Holm)"] if planned else [])]
+    both = over_both or {}
+    intervals = ["95 % over seeds", *(["95 % over seeds and songs"] if both else [])]
+    numbers = ["difference", *intervals, "seeds above", "p", *(["p (Holm)"] if planned else [])]
     rows = []
     for one in compared:
         names = (one.comparison.arm, one.comparison.against, one.comparison.metric)
         words = [label(name) for name in (*names[:2], title_of(facts, names[2]))]
-        rows.append([*words[: len(titles)], *_cells(one, found.get(names), facts.digits, planned)])
+        cells = _cells(one, found.get(names), facts.digits, planned)
+        if both:
+            cells.insert(2, interval_cell(both.get(one.comparison), facts.digits))
+        rows.append([*words[: len(titles)], *cells])
     head = [*columns(*titles, *numbers, words=len(titles)), *columns("why no star" if planned else "remarks")]
     if compared and not several:
         caption = f"{caption} In {title_of(facts, compared[0].comparison.metric)}."
@@ -124,11 +144,29 @@ def _cells(one: ComparisonResult, row: dict | None, digits: int, planned: bool) 
     ]
 
 
+def gain_cell(one: ComparisonResult, digits: int) -> Cell:
+    """A difference; in small print its interval over seeds, and how many seeds lie above zero."""
+    if one.difference is None:
+        return Cell(text="–", faint=True)
+    above = sum(value > 0 for value in one.differences)
+    interval = one.interval
+    shown = f"[{signed(interval.low, digits)}, {signed(interval.high, digits)}] " if interval else ""
+    values = {"": one.difference, "above": above, "seeds": len(one.seeds)}
+    if interval:
+        values |= {"low": interval.low, "high": interval.high}
+    small = f"{shown}{above} of {len(one.seeds)}"
+    return Cell(text=signed(one.difference, digits), values=values, mark="*" if one.star else "", small=small)
+
+
 def remark(one: ComparisonResult) -> str:
     """In plain words: why there is no star, and what the answer is conditional on."""
     reasons = [reason for reason in one.reasons if not reason.startswith("post hoc")]
     if not reasons and one.planned and not one.star and one.p is not None:
         reasons = ["not after Holm's correction" if one.p <= ALPHA else "no difference shown"]
+    if one.equivalent:
+        reasons = [f"equivalent within {one.margin:g}"]
+    elif one.p_equivalent is not None:
+        reasons.append(f"not shown to be equivalent within {one.margin:g}")
     return "; ".join([*reasons, *filter(None, [one.note])])
 
 
@@ -137,4 +175,4 @@ def title_of(facts: Facts, metric: str) -> str:
     return next((titles[metric] for titles in map(facts.metrics_of, facts.tasks) if metric in titles), metric)
 
 
-__all__ = ["Comparison", "StudyComparisons", "comparison_table", "pairs_sql", "remark", "title_of"]
+__all__ = ["Comparison", "StudyComparisons", "comparison_table", "gain_cell", "pairs_sql", "remark", "title_of"]

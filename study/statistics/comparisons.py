@@ -4,7 +4,7 @@ Only a planned comparison can earn a star, and only if the seeds replicate every
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from study.statistics.over_seeds import (
     Contrast,
     Interval,
     effect_size,
+    equivalence_p,
     fewest_pairs_for,
     holm,
     paired_t,
@@ -52,6 +53,9 @@ class ComparisonResult:
         contrast: difference, interval and p of the paired t test; where it is None, `reasons` say why.
         p_holm: adjusted over all planned comparisons; None if it cannot have a star.
         star: whether it is significant.
+        margin: differences within ± margin make no difference to the study; None where it states none.
+        p_equivalent: of equivalence within the margin, adjusted like `p_holm`.
+        equivalent: whether that is shown.
         reasons: in plain words, why it cannot have a star; empty if it can.
         note: which stages both arms share at all seeds; the result holds for these checkpoints only.
     """
@@ -63,6 +67,9 @@ class ComparisonResult:
     contrast: Contrast | None
     p_holm: float | None = None
     star: bool = False
+    margin: float | None = None
+    p_equivalent: float | None = None
+    equivalent: bool = False
     reasons: tuple[str, ...] = field(default=())
     note: str = ""
 
@@ -79,6 +86,11 @@ class ComparisonResult:
     def p(self) -> float | None:
         """Of the paired t test, not adjusted."""
         return self.contrast.p if self.contrast else None
+
+    @property
+    def p_within(self) -> float | None:
+        """Of equivalence within the margin, not adjusted."""
+        return equivalence_p(self._array, self.margin) if self.contrast and self.margin else None
 
     @property
     def p_sign_flip(self) -> float | None:
@@ -107,12 +119,18 @@ class ComparisonResult:
 
 
 def compare(
-    measured: Measurements, planned: Sequence[Comparison], *, post_hoc: Sequence[Comparison] = (), alpha: float = 0.05
+    measured: Measurements,
+    planned: Sequence[Comparison],
+    *,
+    post_hoc: Sequence[Comparison] = (),
+    margins: Mapping[str, float] | None = None,
+    alpha: float = 0.05,
 ) -> list[ComparisonResult]:
     """The results of the planned comparisons, then of the post hoc ones. Each interval has confidence 1 - `alpha`.
 
     Holm's family is all planned comparisons, of every metric. A comparison that cannot have a star counts as p = 1, so
-    a star does not disappear when other arms are completed.
+    a star does not disappear when other arms are completed. A metric in `margins` gives each of its planned comparisons
+    a second member of the family: that the difference lies within the margin.
 
     Raises:
         ValueError: a comparison given twice, or of an arm or metric that is not there.
@@ -126,12 +144,26 @@ def compare(
         if comparison.metric not in measured.values:
             raise ValueError(f"there is no metric {comparison.metric!r}; there are: {', '.join(measured.values)}")
     rows = [_compared(measured, comparison, alpha, planned=True) for comparison in planned]
-    adjusted = holm(np.array([1.0 if row.p is None or row.reasons else row.p for row in rows]))
-    starred = [
-        row if row.reasons else replace(row, p_holm=float(p), star=bool(p <= alpha))
-        for row, p in zip(rows, adjusted, strict=True)
-    ]
-    return starred + [_compared(measured, comparison, alpha, planned=False) for comparison in post_hoc]
+    bounded = [replace(row, margin=(margins or {}).get(row.comparison.metric)) for row in rows]
+    return _judged(bounded, alpha) + [_compared(measured, comparison, alpha, planned=False) for comparison in post_hoc]
+
+
+def _judged(rows: Sequence[ComparisonResult], alpha: float) -> list[ComparisonResult]:
+    """The planned comparisons with their stars and what is shown to be equivalent."""
+    within = [row for row in rows if row.margin]
+    found = [1.0 if row.p is None or row.reasons else row.p for row in rows]
+    found += [1.0 if row.p_within is None or row.reasons else row.p_within for row in within]
+    adjusted = [float(p) for p in holm(np.array(found))]
+    equivalence = dict(zip([row.comparison for row in within], adjusted[len(rows) :], strict=True))
+    judged = []
+    for row, p in zip(rows, adjusted[: len(rows)], strict=True):
+        if row.reasons:
+            judged.append(row)
+            continue
+        same = equivalence.get(row.comparison)
+        shown = same is not None and same <= alpha
+        judged.append(replace(row, p_holm=p, star=p <= alpha, p_equivalent=same, equivalent=shown))
+    return judged
 
 
 def _compared(measured: Measurements, comparison: Comparison, alpha: float, *, planned: bool) -> ComparisonResult:

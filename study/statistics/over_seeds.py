@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special, stats
 
-Varies = Literal["seeds", "tracks"]
+Varies = Literal["seeds", "tracks", "seeds and tracks"]
 # With up to this many pairs the sign-flip test tries all signs (32,768 sums).
 MOST_ENUMERATED_PAIRS = 16
 # Differences that spread less than this, relative to the largest, differ by rounding only.
@@ -32,9 +32,9 @@ class Interval:
     """An estimate with its confidence interval, and what varies in it.
 
     Attributes:
-        varies: "seeds": other seeds, the same tracks; "tracks": other tracks, the same networks. Neither kind of
-            interval covers the other's variation.
-        num: how many seeds (or tracks) there were.
+        varies: "seeds": other seeds, the same tracks; "tracks": other tracks, the same networks. Neither of these two
+            covers the other's variation.
+        num: how many seeds (of "tracks": how many tracks) there were.
     """
 
     estimate: float
@@ -122,6 +122,18 @@ def paired_t(differences: Float[np.ndarray, " seed"], *, confidence: float = 0.9
         num=len(differences),
     )
     return Contrast(interval, float(tested.pvalue))
+
+
+def equivalence_p(differences: Float[np.ndarray, " seed"], margin: float) -> float:
+    """Of two one-sided paired t tests: small where the true difference lies within ± `margin` (Schuirmann 1987).
+
+    ValueError as of `paired_t`, or for a margin that is not positive.
+    """
+    if not margin > 0:
+        raise ValueError(f"the margin is {margin}; it is a positive number")
+    interval = paired_t(differences).interval
+    reach = (margin - abs(interval.estimate)) / interval.standard_error
+    return float(stats.t.sf(reach, len(differences) - 1))
 
 
 def welch_t(arm: Spread, reference: Spread, *, confidence: float = 0.95) -> Contrast:

@@ -6,6 +6,9 @@ A study has the bare backend and 12 arms (six kinds of separator, two schemes), 
 and 50 correlated tags. A run's macro ROC-AUC varies with sd 0.0007, about that of the paper's table. Three things vary
 it: what all arms share at a seed (order, crops, the backend's first weights), the separator, which both schemes share,
 and the run itself. Replicated, each seed trains its own separators; otherwise one of each serves all seeds.
+
+A second kind of study plans single comparisons, each source on its own group of four tags, with margins, as the demo
+may: 4 arms, 4 seeds, 4 comparisons.
 """
 
 import argparse
@@ -134,6 +137,56 @@ def show_power(effect: float, outcome: Outcome) -> None:
     print(f"  {effect:.4f}   " + "   ".join(map(percent, (*cells, outcome.covered))), flush=True)
 
 
+GROUP_ARMS = ("bare", "none", "vocals", "drums")
+GROUP_PLAN = [
+    Comparison(source, other, f"{source} tags") for source in ("vocals", "drums") for other in ("bare", "none")
+]
+GROUP_SEEDS, TAGS_OF_GROUP, MARGIN_IN_SDS = 4, 4, 4.0
+
+
+def groups_simulated(
+    rng: np.random.Generator, num_studies: int, shift: float
+) -> Float[np.ndarray, "study group arm seed"]:
+    """Mean ROC-AUC of two groups of tags, in standard deviations of a run; each source is off by `shift` in its own."""
+    shape = (num_studies, len(GROUP_ARMS), GROUP_SEEDS)
+    common = rng.normal(size=(num_studies, 1, *shape[1:])) * np.sqrt(TAG_CORRELATION)
+    own = rng.normal(size=(num_studies, 2, *shape[1:], TAGS_OF_GROUP)).mean(axis=-1) * np.sqrt(1 - TAG_CORRELATION)
+    values = (common + own) / np.sqrt(TAG_CORRELATION + (1 - TAG_CORRELATION) / TAGS_OF_GROUP)
+    for group, source in enumerate(("vocals", "drums")):
+        values[:, group, GROUP_ARMS.index(source)] += shift
+    return values
+
+
+def groups_judged(values: Float[np.ndarray, "study group arm seed"]) -> tuple[np.ndarray, np.ndarray]:
+    """Stars and equivalences of each study's comparisons."""
+    made_of = {arm: {seed: (f"{arm} {seed}",) for seed in range(GROUP_SEEDS)} for arm in GROUP_ARMS}
+    kinds = {stage: "finetuning" for runs in made_of.values() for run in runs.values() for stage in run}
+    names = ("vocals tags", "drums tags")
+    stars, same = [], []
+    for study in values:
+        by_metric = {
+            name: {arm: dict(enumerate(by_seed.tolist())) for arm, by_seed in zip(GROUP_ARMS, group, strict=True)}
+            for name, group in zip(names, study, strict=True)
+        }
+        measured = Measurements(values=by_metric, stages=made_of, kinds=kinds)
+        rows = compare(measured, GROUP_PLAN, margins=dict.fromkeys(names, MARGIN_IN_SDS))
+        stars.append([row.star for row in rows])
+        same.append([row.equivalent for row in rows])
+    return np.array(stars), np.array(same)
+
+
+def show_groups(rng: np.random.Generator, num_studies: int) -> None:
+    print(
+        f"\n{len(GROUP_PLAN)} comparisons in groups of tags, {GROUP_SEEDS} seeds, margin {MARGIN_IN_SDS:g} sd of a run"
+    )
+    stars, same = groups_judged(groups_simulated(rng, num_studies, 0.0))
+    print(f"  no effect: studies with a false star              {percent(any_of(stars))}")
+    print(f"  no effect: comparisons called equivalent, rightly {percent(same)}")
+    stars, same = groups_judged(groups_simulated(rng, num_studies, MARGIN_IN_SDS))
+    print(f"  off by the margin: studies with a false equivalence {percent(any_of(same))}")
+    print(f"  off by the margin: comparisons with a star, rightly {percent(stars)}")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=2000)
@@ -149,6 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for effect in EFFECTS:
         values = simulated(rng, options.studies, effect, replicated=True)
         show_power(effect, judged(values, effect, replicated=True))
+    show_groups(rng, options.studies)
     print(f"\n{perf_counter() - begin:.0f} s")
 
 

@@ -5,16 +5,18 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure as Canvas
 
 from study.report import drawing
-from study.report.blocks import Figure, Section, Table, columns, label, number, p_cell
+from study.report.blocks import Cell, Figure, Section, Table, columns, label, number, p_cell
 from study.report.facts import Facts
+from study.report.further_seeds import FurtherSeeds, further_seeds
 from study.report.scores import score
+from study.report.sections.tag_tracks import over_seeds_and_songs
 from study.report.study_comparisons import Comparison, StudyComparisons, comparison_table, pairs_sql, title_of
 from study.statistics.comparisons import ComparisonResult
 from study.statistics.power import ALPHA
 
 SAYS = (
-    "Every arm with its planned comparisons, paired by seed. The intervals cover what other seeds would change. They "
-    "do not cover other songs or another corpus."
+    "Every arm with its planned comparisons, paired by seed. The intervals over seeds cover what other seeds would "
+    "change, those over seeds and songs also another draw of test songs. None covers another corpus."
 )
 # More rows than this are not looked at in one figure; the table has them all.
 MOST_ROWS = 60
@@ -80,6 +82,7 @@ def _planned(facts: Facts, comparing: StudyComparisons, task: str, arms: list[st
         f"planned-{task}",
         f"Planned comparisons, {task}: the arm minus the one in the column “against”.",
         compared,
+        over_both=over_seeds_and_songs(facts, compared),
         note=f"* p (Holm) at most 0.05, adjusted over all {len(comparing.planned)} planned comparisons of the "
         "study. Each interval stands for its comparison alone. Differences and seeds come from the SQL below; "
         "intervals and p are those of the paired t test on the same differences.",
@@ -89,7 +92,8 @@ def _planned(facts: Facts, comparing: StudyComparisons, task: str, arms: list[st
 
 def _power(facts: Facts, comparing: StudyComparisons, task: str, compared: Sequence[ComparisonResult]) -> Table:
     """What the seeds could have shown, and what the effects would need."""
-    alpha = ALPHA / len(comparing.planned)
+    alpha = ALPHA / comparing.family_size
+    further = further_seeds(facts, comparing, compared)
     rows = [
         [
             label(one.comparison.arm),
@@ -98,23 +102,32 @@ def _power(facts: Facts, comparing: StudyComparisons, task: str, compared: Seque
             number(one.effect_size, 2),
             number(one.smallest_detectable(alpha=alpha), facts.digits),
             number(one.seeds_needed(alpha=alpha)),
+            *_further(further.get(one.comparison)),
             p_cell(one.p_sign_flip),
         ]
         for one in compared
     ]
     head = [
         *columns("arm", "against", "in", words=3),
-        *columns("effect size", "smallest detectable", "seeds needed", "p (sign flips)", words=0),
+        *columns("effect size", "smallest detectable", "seeds needed", words=0),
+        *columns("further seeds", "hours for these", "p (sign flips)", words=0),
     ]
     return Table(
         key=f"power-{task}",
-        caption=f"What these seeds could show, {task}: with 80 % power at p = 0.05 / {len(comparing.planned)}.",
+        caption=f"What these seeds could show, {task}: with 80 % power at p = 0.05 / {comparing.family_size}.",
         columns=head,
         rows=rows,
         sql=pairs_sql(facts, compared),
         note="Effect size: Hedges' g of the paired differences. Seeds needed: to show an effect of that size. Both "
-        "need 3 seeds. Sign flips: the exact test, which needs 8 seeds, not adjusted.",
+        "need 3 seeds. Hours: of CPU or GPU, for both arms, as long as a seed of them took here. "
+        "Sign flips: the exact test, which needs 8 seeds, not adjusted.",
     )
+
+
+def _further(seeds: FurtherSeeds | None) -> list[Cell]:
+    if seeds is None:
+        return [number(None), number(None)]
+    return [number(seeds.num), number(seeds.hours, 1, unit=f" {seeds.unit}")]
 
 
 def _post_hoc(facts: Facts, comparing: StudyComparisons, task: str, arms: list[str]) -> list[Table]:

@@ -1,11 +1,11 @@
 """At a glance: what pre-training on each source changes against the bare backend, and what a run of it costs."""
 
-from study.report.blocks import Cell, Section, Table, columns, label, number, signed
+from study.report.blocks import Cell, Section, Table, columns, label, number
 from study.report.facts import Facts
 from study.report.sections.stages import compute_of, planned_stages
 from study.report.sections.table_one import same_but_source
-from study.report.study_comparisons import StudyComparisons, pairs_sql, title_of
-from study.statistics.comparisons import Comparison, ComparisonResult
+from study.report.study_comparisons import StudyComparisons, gain_cell, pairs_sql, title_of
+from study.statistics.comparisons import Comparison
 
 TITLE = "At a glance"
 SAYS = (
@@ -36,7 +36,7 @@ def _table(facts: Facts, comparing: StudyComparisons, task: str, backend: str, a
     rows = [
         [
             label("random weights" if source == "none" else source),
-            *(_cell(one, facts.digits) for one in found),
+            *(gain_cell(one, facts.digits) for one in found),
             _times(costs.get(arms[source]), costs.get(bare)),
         ]
         for source, found in compared.items()
@@ -51,19 +51,6 @@ def _table(facts: Facts, comparing: StudyComparisons, task: str, backend: str, a
         note="The cost of a run counts all of its stages, as if no other run shared them, and only the attempts that "
         "count: work before an interruption is not included. × compares it with the backend alone.",
     )
-
-
-def _cell(one: ComparisonResult, digits: int) -> Cell:
-    if one.difference is None:
-        return Cell(text="–", faint=True)
-    above = sum(value > 0 for value in one.differences)
-    interval = one.interval
-    shown = f"[{signed(interval.low, digits)}, {signed(interval.high, digits)}] " if interval else ""
-    values = {"": one.difference, "above": above, "seeds": len(one.seeds)}
-    if interval:
-        values |= {"low": interval.low, "high": interval.high}
-    small = f"{shown}{above} of {len(one.seeds)}"
-    return Cell(text=signed(one.difference, digits), values=values, mark="*" if one.star else "", small=small)
 
 
 def _costs(facts: Facts) -> tuple[str, dict[str, float], str]:

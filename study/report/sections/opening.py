@@ -1,14 +1,18 @@
 """The opening: what was studied and the answer, no stronger than the planned comparisons allow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 from study.report.arm_names import in_words
 from study.report.blocks import signed
 from study.report.facts import Facts
+from study.report.further_seeds import FurtherSeeds, further_seeds
 from study.report.study_comparisons import StudyComparisons, title_of
-from study.statistics.comparisons import ComparisonResult
+from study.statistics.comparisons import Comparison, ComparisonResult
 from study.statistics.power import ALPHA
+
+# Of more questions only those are told that found an answer.
+MOST_QUESTIONS = 6
 
 
 def studied(facts: Facts) -> str:
@@ -39,47 +43,75 @@ def _corpora(facts: Facts) -> str:
 
 def answer(facts: Facts, comparing: StudyComparisons) -> list[str]:
     """Sentences: what was shown, what could have been shown, and what it holds for."""
-    sentences = _shown(facts, comparing.planned)
+    sentences = told(facts, comparing)
     sentences += [_incomplete(facts), _scope(facts)]
     return [sentence for sentence in sentences if sentence]
 
 
-def _shown(facts: Facts, planned: Sequence[ComparisonResult]) -> list[str]:
-    if not planned:
+def told(facts: Facts, comparing: StudyComparisons) -> list[str]:
+    """What the planned comparisons show and what they do not, in sentences."""
+    if not comparing.planned:
         return ["No comparison was planned, so nothing here is tested. The tables describe what was measured."]
-    stars = [one for one in planned if one.star]
-    told = [_told(facts, one) for one in stars[:4]]
-    if len(stars) > 4:
-        told.append(f"{len(stars) - 4} further planned comparisons also have a star; see “The arms”.")
-    testable = [one for one in planned if not one.star and not one.reasons]
-    if testable:
-        told.append(_not_shown(facts, testable, len(planned)))
-    undecided = [one for one in planned if one.reasons]
+    questions = _questions(comparing.planned)
+    told = [members for members in questions if any(one.star or one.equivalent for one in members)]
+    # What is shown comes first; of few questions all are told.
+    told += [members for members in questions if members not in told and len(questions) <= MOST_QUESTIONS]
+    told, rest = told[:MOST_QUESTIONS], told[MOST_QUESTIONS:]
+    further = further_seeds(facts, comparing, [one for members in told for one in members])
+    sentences = [_sentence(facts, members, further) for members in told]
+    if any(one.star for members in told for one in members):
+        sentences.append(f"* Significant at 5 %, corrected for {_many(comparing.family_size, 'planned test')} (Holm).")
+    if rest:
+        sentences.append(f"{_many(len(rest), 'further question')} also found an answer; see “The arms”.")
+    open_ = [one for members in questions if members not in told for one in members if not (one.star or one.reasons)]
+    if open_:
+        sentences.append(_not_shown(facts, open_, comparing))
+    undecided = [one for one in comparing.planned if one.reasons]
     if undecided:
         reasons = [reason for one in undecided for reason in one.reasons]
-        told.append(
-            f"{len(undecided)} of {len(planned)} planned comparisons cannot be decided by these runs: "
-            f"{max(reasons, key=reasons.count)}."
+        sentences.append(
+            f"{len(undecided)} of {_many(len(comparing.planned), 'planned comparison')} cannot be decided by these "
+            f"runs: {max(reasons, key=reasons.count)}."
         )
-    return told
+    return sentences
 
 
-def _told(facts: Facts, one: ComparisonResult) -> str:
+def _questions(planned: Sequence[ComparisonResult]) -> list[list[ComparisonResult]]:
+    """The decided comparisons, those of one arm in one metric together."""
+    found: dict[tuple[str, str], list[ComparisonResult]] = {}
+    for one in planned:
+        if not one.reasons:
+            found.setdefault((one.comparison.arm, one.comparison.metric), []).append(one)
+    return list(found.values())
+
+
+def _sentence(facts: Facts, members: Sequence[ComparisonResult], further: Mapping[Comparison, FurtherSeeds]) -> str:
+    """What is known of one arm in one metric."""
+    arm, metric = members[0].comparison.arm, members[0].comparison.metric
+    place = f"the {metric}" if metric in facts.groups else title_of(facts, metric)
+    clauses = [_clause(facts, one, further.get(one.comparison)) for one in members]
+    notes = "".join(dict.fromkeys(f" This {one.note}." for one in members if one.note))
+    return f"In {place}, {in_words(facts.arms, arm)} {'; it '.join(clauses)}.{notes}"
+
+
+def _clause(facts: Facts, one: ComparisonResult, further: FurtherSeeds | None) -> str:
     assert one.interval is not None and one.difference is not None
-    arm, against, metric = one.comparison.arm, one.comparison.against, one.comparison.metric
     low, high = (signed(value, facts.digits) for value in (one.interval.low, one.interval.high))
-    own, other = (f"{in_words(facts.arms, name)} (“{name}”)" for name in (arm, against))
-    return (
-        f"{own[0].upper()}{own[1:]} scores {'higher' if one.difference > 0 else 'lower'} than {other} in "
-        f"{title_of(facts, metric)}, by "
-        f"{abs(one.difference):.{facts.digits}f} (95 % interval {low} to {high} over {len(one.seeds)} seeds)."
-        + (f" This {one.note}." if one.note else "")
-    )
+    above = sum(value > 0 for value in one.differences)
+    numbers = f"{signed(one.difference, facts.digits)} [{low}, {high}], above on {above} of {len(one.seeds)} seeds"
+    other = in_words(facts.arms, one.comparison.against)
+    if one.star:
+        rest = f", yet the two are equivalent within {one.margin:g}" if one.equivalent else ""
+        return f"scores {'higher' if one.difference > 0 else 'lower'} than {other}{rest}: {numbers} *"
+    if one.equivalent:
+        return f"is equivalent to {other} within {one.margin:g}: {numbers}"
+    return f"shows no difference to {other}: {numbers}" + (f" ({further})" if further else "")
 
 
-def _not_shown(facts: Facts, testable: Sequence[ComparisonResult], planned: int) -> str:
+def _not_shown(facts: Facts, testable: Sequence[ComparisonResult], comparing: StudyComparisons) -> str:
+    planned, tests = len(comparing.planned), comparing.family_size
     seeds = min(len(one.seeds) for one in testable)
-    effects = [one.smallest_detectable(alpha=ALPHA / planned) for one in testable]
+    effects = [one.smallest_detectable(alpha=ALPHA / tests) for one in testable]
     smallest = median([effect for effect in effects if effect is not None])
     which = "all" if len(testable) == planned else f"{len(testable)} of"
     begin = "In the one planned comparison" if planned == 1 else f"In {which} {planned} planned comparisons"
@@ -89,7 +121,7 @@ def _not_shown(facts: Facts, testable: Sequence[ComparisonResult], planned: int)
     return (
         f"{start}. The smallest effect that {seeds} seeds could have shown is {smallest:.{facts.digits}f} (median "
         "over "
-        f"these comparisons, 80 % power, corrected for {planned})."
+        f"these comparisons, 80 % power, corrected for {tests})."
     )
 
 
@@ -102,7 +134,10 @@ def _incomplete(facts: Facts) -> str:
 
 
 def _scope(facts: Facts) -> str:
-    replicates = f"{_many(len(facts.seeds), 'seed')} vary initial weights, order and crops on one corpus"
+    counts = [facts.corpora[task]["counts"] for task in facts.tasks if task in facts.corpora]
+    trained = [by_split["train"] for by_split in counts if by_split.get("train")]
+    labels = f" with {' and '.join(f'{number:,}' for number in trained)} labelled tracks to train on" if trained else ""
+    replicates = f"{_many(len(facts.seeds), 'seed')} vary initial weights, order and crops on one corpus{labels}"
     return f"{replicates}. What holds for generated songs need not hold for recordings." if facts.generated else (
         f"{replicates}. Another corpus may give another answer."
     )  # fmt: skip

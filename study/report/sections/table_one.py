@@ -36,19 +36,19 @@ def same_but_source(facts: Facts, task: str, backend: str) -> dict[str, str]:
     The bare backend is the source "-".
     """
     sets: dict[tuple[str, ...], dict[str, str]] = {}
-    bare: dict[tuple[str, str], str] = {}
+    bare: dict[tuple[str, str | None, str], str] = {}
     for arm in facts.of_task(task):
         factors = facts.arms[arm]
         if factors["backend"] == backend and factors["source"] == "-":
-            bare.setdefault((factors["weights"], "-"), arm)
+            bare.setdefault((factors["weights"], factors.get("labels"), "-"), arm)
         elif factors["backend"] == backend:
             others = tuple(level for name, level in factors.items() if name != "source")
             sets.setdefault(others, {}).setdefault(factors["source"], arm)
     if not sets:
         return dict(zip("-", bare.values(), strict=False))
     best = max(sets.values(), key=lambda arms: (len(arms), _as_paper(facts, arms.values(), backend)))
-    weights = facts.arms[next(iter(best.values()))]["weights"]
-    own = bare.get((weights, "-"))
+    factors = facts.arms[next(iter(best.values()))]
+    own = bare.get((factors["weights"], factors.get("labels"), "-"))
     best = dict(sorted(best.items(), key=lambda item: ROWS.index(item[0]) if item[0] in ROWS else len(ROWS)))
     return ({"-": own} if own else {}) | best
 

@@ -74,6 +74,8 @@ def test_arithmetic_follows_the_machine_unless_it_is_asked_for(monkeypatch):
 
 
 def test_no_seeds_are_refused():
+    with pytest.raises(ValueError, match="--first-seed is -1; give 0 to 2147483647"):
+        Options(first_seed=-1)
     with pytest.raises(ValueError, match="--seeds is 0; give at least 1"):
         Options(seeds=0)
 

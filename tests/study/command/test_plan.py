@@ -49,7 +49,7 @@ def test_the_plan_tells_what_so_many_seeds_can_show():
     assert smallest_effect(planned, {}).endswith("paired t test): 1.7 standard deviations of the paired differences.")
     assert told.endswith("by the spread of the paper's runs, unpaired, 0.0024 roc_auc (tagging, cnn).")
     twice = replace(planned, compare=[against("bare", metrics=("roc_auc", "pr_auc"))])
-    assert "corrected for 2 comparisons): 2.1 standard deviations" in smallest_effect(twice, {})
+    assert "corrected for 2 tests): 2.1 standard deviations" in smallest_effect(twice, {})
     assert "One seed shows no effect" in smallest_effect(replace(planned, seeds=[0]), {})
 
 

@@ -197,7 +197,8 @@ def test_site_facts_change_no_identity(options, tmp_path, name):
 
 
 def test_every_option_is_a_site_fact_or_decides_what_is_trained():
-    decisive = {"preset", "seeds", "separation_corpus", "tagging_corpus", "genre_corpus", "precision"}
+    decisive = {"preset", "seeds", "first_seed", "precision"}
+    decisive |= {"separation_corpus", "tagging_corpus", "genre_corpus"}
     # GPUs compute in bf16 with synchronised statistics, unless the precision is given.
     decisive |= {"gpus_per_worker"}
     decisive |= {"imagenet_weights", "hyperparameters"}
@@ -210,6 +211,8 @@ def test_precision_and_seeds_decide_what_is_trained(options):
     assert before.isdisjoint(command(replace(options, precision="bf16")).graph.identities)
     assert set(command(replace(options, seeds=1)).graph.identities) < before
     assert before < set(command(replace(options, seeds=3)).graph.identities)
+    assert command(replace(options, seeds=2, first_seed=100)).study.seeds == (100, 101)
+    assert command(replace(options, seeds=None, first_seed=7)).study.seeds[0] == 7
 
 
 def test_the_studys_name_holds_the_preset(options):

@@ -7,7 +7,7 @@ import pytest
 
 from components.networks.adapters import ALL_POINTS, NO_POINTS, finest, without
 from study.design.arms import Arm, bare, full_grid, leave_one_out, one_factor_off, probes
-from study.design.study import Study, against
+from study.design.study import Study, against, planned
 from study.design.trial import bare_trial
 from study.stages.graph import StageGraph
 from tests.study.toy_study import REFERENCE, corpora_in_name, recipe
@@ -58,8 +58,44 @@ def test_planned_comparisons_are_of_like_with_like():
         ("source=none", "bare", "roc_auc"),  # and not bare against source=none once more
         ("reference", "source=none", "roc_auc"),
     ]
-    with pytest.raises(ValueError, match=r"Study\.compare names 'nobody'"):
-        Study(name="toy", arms=arms, seeds=[0], compare=[against("nobody")])
+
+
+def test_a_single_comparison_is_planned_in_a_metric_or_in_groups_of_tags():
+    arms = [bare(REFERENCE), *one_factor_off(REFERENCE, source=["none"])]
+    compare = [planned("reference", "source=none", in_=["vocal tags", "pr_auc"]), planned("source=none", "bare")]
+    study = Study(name="toy", arms=arms, seeds=[0], compare=[*compare, against("bare"), compare[0]])
+    assert study.comparisons == [
+        ("reference", "source=none", "vocal tags"),
+        ("reference", "source=none", "pr_auc"),
+        ("source=none", "bare", "roc_auc"),
+        ("reference", "bare", "roc_auc"),
+    ]
+
+
+GENRE = one_factor_off(REFERENCE, task=["genre"])[1:]
+
+
+@pytest.mark.parametrize(
+    ("compare", "margins", "message"),
+    [
+        (
+            against("nobody"),
+            {},
+            r"Study\.compare names 'nobody'; the arms of the study are: bare, reference, task=genre",
+        ),
+        (planned("reference", "nobody"), {}, r"Study\.compare names 'nobody'"),
+        (planned("bare", "bare"), {}, r"Study\.compare plans 'bare' against itself; name two arms"),
+        (planned("bare", "task=genre"), {}, r"plans 'bare' \(tagging\) against 'task=genre' \(genre\): one task"),
+        (planned("reference", "bare", in_=[]), {}, r"plans reference against bare in no metric"),
+        (against("bare"), {"pr_auc": 0.1}, r"Study\.margins names 'pr_auc'; comparisons are planned in: roc_auc"),
+        (against("bare"), {"roc_auc": 0.0}, r"Study\.margins\['roc_auc'\] is 0\.0; give a positive number"),
+        (against("bare"), {"roc_auc": float("nan")}, r"is nan; give a positive number"),
+    ],
+)
+def test_comparisons_that_cannot_be_made_are_refused(compare, margins, message):
+    arms = [bare(REFERENCE), *one_factor_off(REFERENCE), *GENRE]
+    with pytest.raises(ValueError, match=message):
+        Study(name="toy", arms=arms, seeds=[0], compare=[compare], margins=margins)
 
 
 @pytest.mark.parametrize("design", [one_factor_off, full_grid])

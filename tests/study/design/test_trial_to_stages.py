@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from components.corpora.labels import Labels
 from components.networks.adapters import ALL_POINTS, NO_POINTS, finest, only, without
 from components.objectives.separation import Part
+from study.corpora.corpora import Corpora
 from study.design.trial import Trial, bare_trial, level_name, probe_trial
 from study.design.trial_to_stages import final_stage
 from study.kinds.arithmetic import Arithmetic
@@ -323,10 +325,11 @@ def test_levels_have_names_to_read():
         "none",
         "4 3",
     ]
-    given = {"task": "tagging", "backend": "cnn", "weights": "random"}
+    given = {"task": "tagging", "backend": "cnn", "weights": "random", "labels": "all"}
     assert bare_trial(REFERENCE).factors == dict.fromkeys(REFERENCE.factors, "-") | given
     assert PROBED.factors == dict.fromkeys(REFERENCE.factors, "-") | {
         "task": "tagging", "source": "none", "scheme": "probe", "separators": "per seed", "probe": "mixture estimates",
+        "labels": "all",
     }  # fmt: skip
 
 
@@ -374,6 +377,49 @@ def test_a_factor_more_is_one_field_and_belongs_to_bare_arms_and_joint_networks(
     reference = grown(unet="frozen")
     assert bare_trial(reference).factors["activation"] == "relu"
     assert replace(reference, activation="gelu").factors["activation"] == "gelu"
+
+
+def many_tracks(num: int = 200) -> Corpora:
+    """Corpora with so many training tracks."""
+    by_kind = {
+        kind: replace(corpus, manifest=replace(corpus.manifest, counts={"train": num, "validation": 1, "test": 1}))
+        for kind, corpus in corpora_in_name().by_kind.items()
+    }
+    return Corpora(by_kind=by_kind)
+
+
+def test_labels_are_those_of_the_seed_for_every_arm():
+    trials = [bare_trial(REFERENCE), REFERENCE, THREE_STAGE, RANDOM, PROBED, probe_trial(REFERENCE, None, ("mixture",))]
+    for trial in trials:
+        stages = [final_stage(replace(trial, labels=48), seed, recipe(), many_tracks()) for seed in (3, 4)]
+        assert [stage.config.labels for stage in stages] == [Labels(num=48, seed=3), Labels(num=48, seed=4)]
+        assert stages[0].identity != stages[1].identity
+        assert "labels 48, seed 3" in stages[0].label
+    three = final_stage(replace(THREE_STAGE, labels=48), 3, recipe(), many_tracks())
+    assert three.parents["backend"] == final_stage(
+        replace(bare_trial(REFERENCE), labels=48), 3, recipe(), many_tracks()
+    )
+    assert three.parents["separator"] == unfolded(seed=3).parents["separator"]
+
+
+def test_as_many_labels_are_one_stage_however_they_are_said():
+    def identity(labels: Any) -> str:
+        return final_stage(replace(REFERENCE, labels=labels), 0, recipe(), many_tracks()).identity
+
+    assert identity(0.25) == identity(50) != identity("all")
+    assert identity(200) == identity("all") == unfolded().identity
+
+
+@pytest.mark.parametrize("labels", [0, -3, True, 1.0, 0.0, 1.5, float("nan"), "some"])
+def test_a_number_of_labels_that_is_none_is_refused(labels):
+    with pytest.raises(ValueError, match=r"Trial\.labels is .*; allowed: a number from 1 on, a share between 0 and 1"):
+        replace(REFERENCE, labels=labels)
+
+
+def test_labels_that_the_corpus_has_not_are_refused():
+    for labels, num in ((201, 201), (0.001, 0)):
+        with pytest.raises(ValueError, match=f"Trial.labels is {labels}, {num} of the 200 training tracks of /nowhere"):
+            final_stage(replace(REFERENCE, labels=labels), 0, recipe(), many_tracks())
 
 
 def test_shared_separators_are_those_of_one_seed():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from components.corpora.labels import with_labels
 from components.networks.batch_norm import calibrate_batch_norm
 from components.networks.initialisation import initialise, load_strictly
 from components.objectives.metrics import tagging_scores
@@ -55,6 +56,20 @@ def test_the_regularisation_that_is_best_on_the_validation_split_is_taken(name, 
     scores = [row["roc_auc"] for row in result.epochs]
     assert result.metrics["validation_roc_auc"] == max(scores)
     assert result.metrics["inverse_regularisation"] == strengths[scores.index(max(scores))]
+
+
+def test_a_part_of_the_labels_is_all_that_is_fitted(bench, folders):
+    trial = replace(TRIALS["mixture"], labels=6)
+    stage = final_stage(trial, 0, recipe(), open_all(folders))
+    result = bench.result(stage)
+    check_result(result)
+    part = with_labels(open_all(folders).of("tagging"), stage.config.labels)
+    network = ProbeNetwork(stage.config.probe).eval()
+    (tracks, features), (_, tested) = (track_features(network, part, split) for split in ("train", "test"))
+    assert len(tracks) == 6
+    probe = LinearProbe.fit(features, part.labels(tracks).numpy(), result.metrics["inverse_regularisation"])
+    scores = result.tables["track_scores"]["score"].to_numpy().reshape(len(tested), -1)
+    np.testing.assert_allclose(scores, probe.probabilities(tested), rtol=1e-6)
 
 
 def heard(stage: Stage, bench: Bench, folders, split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -134,8 +134,10 @@ def test_the_answer_tells_what_is_undecided_from_what_is_not_shown(tmp_path):
         tmp_path, FEW, seeds=range(4), missing=[("source=none", 2)], comparisons=toy.COMPARISONS[:2]
     )
     first, second, *_ = build(Facts(store)).answer
-    assert first.startswith(
-        "In 1 of 2 planned comparisons no difference is shown. The smallest effect that 4 seeds could"
+    assert re.match(
+        r"In ROC-AUC, the U-Net pre-trained on vocals shows no difference to the CNN alone: .*, above on \d of 4 seeds "
+        r"\(about [\d,]+ further seeds would show it, in \S+ CPU-hours\)\.$",
+        first,
     )
     assert second == (
         "1 of 2 planned comparisons cannot be decided by these runs: incomplete: source=none is missing or failed at "
@@ -148,15 +150,57 @@ def test_a_star_is_told_with_its_interval(tmp_path, monkeypatch):
     store = toy.write_study(tmp_path, FEW, seeds=range(5), comparisons=toy.COMPARISONS[:2])
     page = build(Facts(store))
     assert re.match(
-        r"The U-Net pre-trained on vocals \(“reference”\) scores higher than the CNN alone \(“bare”\) in ROC-AUC, by "
-        r"0\.\d{3} \(95 % interval \+0\.\d{3} to \+0\.\d{3} over 5 seeds\)",
+        r"In ROC-AUC, the U-Net pre-trained on vocals scores higher than the CNN alone: "
+        r"\+0\.\d{3} \[\+0\.\d{3}, \+0\.\d{3}\], above on 5 of 5 seeds \*\.$",
         page.answer[0],
     )
+    assert re.match(r"In ROC-AUC, the random U-Net shows no difference to the CNN alone: ", page.answer[1])
+    assert page.answer[2] == "* Significant at 5 %, corrected for 2 planned tests (Holm)."
     tables = {table.key: table for table in page.tables}
     assert tables["planned-tagging"].rows[0][2].mark == "*" and tables["planned-tagging"].rows[1][2].mark == ""
     (vocals,) = [row for row in tables["table-one"].rows if row[0].text == "vocals"]
     assert [vocals[1].mark, vocals[3].mark] == ["*", ""]
     assert not any(cell.mark for row in tables["post-hoc-tagging"].rows for cell in row)
+
+
+def test_a_group_of_tags_earns_a_star_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setitem(toy.SHIFT, "reference", 4.0)
+    compared = [["reference", "bare", "voices"], ["reference", "source=none", "voices"]]
+    page = build(Facts(toy.write_study(tmp_path, FEW, seeds=range(5), comparisons=compared)))
+    assert re.match(
+        r"In the voices, the U-Net pre-trained on vocals scores higher than the CNN alone: [^*;]* of 5 seeds \*; it "
+        r"scores higher than the random U-Net: [^*;]* of 5 seeds \*\.$",
+        page.answer[0],
+    )
+    (planned,) = [table for table in page.tables if table.key == "planned-tagging"]
+    assert [row[2].mark for row in planned.rows] == ["*", "*"] and "In voices" in planned.caption
+
+
+def test_arms_that_hardly_differ_are_equivalent(tmp_path):
+    compared = [["source=none", "bare", "roc_auc"]]
+    store = toy.write_study(tmp_path, FEW, seeds=range(8), comparisons=compared, margins={"roc_auc": 0.9})
+    page = build(Facts(store))
+    assert re.match(
+        r"In ROC-AUC, the random U-Net scores lower than the CNN alone, yet the two are equivalent within 0\.9: .*"
+        r" of 8 seeds \*\.$",
+        page.answer[0],
+    )
+    (planned,) = [table for table in page.tables if table.key == "planned-tagging"]
+    assert planned.rows[0][-1].text == "equivalent within 0.9"
+    (power,) = [table for table in page.tables if table.key == "power-tagging"]
+    assert "p = 0.05 / 2" in power.caption
+
+
+def test_of_many_questions_those_with_an_answer_are_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(toy.SHIFT, "reference", 4.0)
+    arms = {arm: factors for arm, factors in toy.ARMS.items() if factors["scheme"] != "probe"}
+    compared = [[arm, "bare", metric] for arm in arms if arm != "bare" for metric in ("roc_auc", "pr_auc")]
+    page = build(Facts(toy.write_study(tmp_path, arms, seeds=range(5), comparisons=compared)))
+    told = [
+        sentence for sentence in page.answer if sentence.startswith("In ") and "planned comparisons" not in sentence
+    ]
+    assert told and all("*" in sentence for sentence in told)
+    assert any(re.match(r"In \d+ of 12 planned comparisons no difference is shown", one) for one in page.answer)
 
 
 def test_an_empty_study_says_what_is_not_there_yet(tmp_path):

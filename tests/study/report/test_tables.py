@@ -15,6 +15,7 @@ from study.report.export import as_csv, as_latex, write
 from study.report.facts import Facts
 from study.report.page import build, html
 from study.stages.stage import StageResult
+from study.statistics.over_tracks import roc_auc_over_tracks
 from study.store.storage import open_storage
 from study.store.store import Store
 from tests.study import toy_report as toy
@@ -88,6 +89,21 @@ def test_planned_comparisons_are_paired_t_tests_with_holm(page):
         assert (one.get("difference mark") == "*") == (adjusted[list(order).index(place)] <= 0.05)
 
 
+def test_songs_and_seeds_vary_together(page):
+    found = row(page, "planned-tagging", arm="reference")
+    gain = differences("reference", "bare")
+    tracks = [
+        roc_auc_over_tracks(toy.targets(), np.stack([toy.scores(arm, seed) for seed in SEEDS]), tags=toy.TAGS)
+        for arm in ("reference", "bare")
+    ]
+    error = (tracks[0] - tracks[1]).macro().interval.standard_error
+    over_seeds = stats.sem(gain) ** 2
+    df = (over_seeds + error**2) ** 2 / (over_seeds**2 / 2)
+    interval = stats.t.interval(0.95, df, gain.mean(), np.sqrt(over_seeds + error**2))
+    shown = [float(found[f"95 % over seeds and songs {end}"]) for end in ("low", "high")]
+    assert shown == pytest.approx(interval)
+
+
 def test_at_a_glance_is_the_gain_over_the_bare_backend(page, store):
     for source, arm in {"random weights": "source=none", "drums": "source=drums", "vocals": "reference"}.items():
         found = row(page, "glance-tagging-cnn", **{"U-Net pre-trained on": source})
@@ -115,6 +131,8 @@ def test_what_the_seeds_could_show_stands_beside_the_planned_comparisons(page):
         critical = stats.t.isf(alpha / 2, 2)
         assert stats.nct.sf(critical, 2, effect * np.sqrt(3)) == pytest.approx(0.8, abs=1e-4)
         assert one["p (sign flips)"] == "–"
+        further = "–" if one["seeds needed"] == "–" else str(int(one["seeds needed"]) - 3)
+        assert one["further seeds"] == further
 
 
 def test_post_hoc_comparisons_stand_apart_without_a_star(page):

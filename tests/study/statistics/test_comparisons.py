@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from study.statistics.comparisons import FEWEST_FOR_SIGN_FLIP, Comparison, compare
 from study.statistics.measurements import Measurements
-from study.statistics.over_seeds import effect_size, holm, paired_t, sign_flip_p
+from study.statistics.over_seeds import effect_size, equivalence_p, holm, paired_t, sign_flip_p
 from study.statistics.power import num_pairs_needed, smallest_detectable_effect
 
 ARMS = ("bare", "vocals", "drums", "bass")
@@ -84,6 +85,48 @@ def test_metrics_are_one_family():
     both = replace(measured, values={"roc_auc": measured.values["roc_auc"], "pr_auc": measured.values["roc_auc"]})
     rows = rows_of(both, [VOCALS, replace(VOCALS, metric="pr_auc")])
     assert [row.p_holm for row in rows] == pytest.approx([2 * rows[0].p] * 2)
+
+
+def test_equivalence_is_two_one_sided_tests_in_the_same_family():
+    measured = study(effects=(0.0, 9.0, 0.3, 0.0))
+    margins = {"roc_auc": 3.0}
+    rows = rows_of(measured, [VOCALS, DRUMS, BASS], margins=margins)
+    p = [row.p for row in rows]
+    for row in rows:
+        found = np.array(row.differences)
+        above = stats.ttest_1samp(found, -3.0, alternative="greater").pvalue
+        below = stats.ttest_1samp(found, 3.0, alternative="less").pvalue
+        assert equivalence_p(found, 3.0) == pytest.approx(max(above, below))
+        p.append(max(above, below))
+    adjusted = holm(np.array(p))
+    assert [row.p_holm for row in rows] == pytest.approx(adjusted[:3])
+    assert [row.p_equivalent for row in rows] == pytest.approx(adjusted[3:])
+    assert [row.equivalent for row in rows] == (adjusted[3:] <= 0.05).tolist()
+    assert [row.star for row in rows] == [True, False, False]
+    assert not rows[0].equivalent and any(row.equivalent for row in rows[1:])
+
+
+def test_only_metrics_with_a_margin_add_to_the_family():
+    measured = study()
+    both = replace(measured, values={"roc_auc": measured.values["roc_auc"], "pr_auc": measured.values["roc_auc"]})
+    planned = [VOCALS, replace(VOCALS, metric="pr_auc")]
+    rows = rows_of(both, planned, margins={"pr_auc": 2.0})
+    assert [(row.margin, row.p_equivalent is None, row.equivalent) for row in rows] == [
+        (None, True, False),
+        (2.0, False, False),
+    ]
+    assert rows[0].p_holm == pytest.approx(3 * rows[0].p)
+
+
+def test_what_is_incomplete_is_not_equivalent():
+    row = rows_of(changed(study(effects=(0.0, 0.0, 0.0, 0.0)), "vocals", 3), [VOCALS], margins={"roc_auc": 99.0})[0]
+    assert (row.equivalent, row.p_equivalent, row.margin) == (False, None, 99.0) and row.reasons
+
+
+@pytest.mark.parametrize("margin", [0.0, -1.0, math.nan])
+def test_a_margin_is_positive(margin):
+    with pytest.raises(ValueError, match="it is a positive number"):
+        equivalence_p(np.array([0.1, 0.2]), margin)
 
 
 def test_swapped_arms_flip_the_sign_and_keep_the_star():
