@@ -4,17 +4,21 @@ python -m tests.chaos --kills 500 --seed 0
 """
 
 import argparse
+import json
 import sys
+import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from tests.chaos.rounds import Round, play
 from tests.chaos.study import KINDS
 
-SCRIPT = ("experiments/ablation.py", "--preset", "tiny", "--seeds", "1")
+SCRIPT = ("experiments/ablation.py", "--preset", "tiny", "--seeds", "2")
 MIXED = "of all kinds"
-AT_MOST_A_ROUND = 12
+AT_MOST_A_ROUND = 30
 
 
 def options() -> argparse.Namespace:
@@ -32,12 +36,20 @@ def kinds_of(seed: int, mixed: bool) -> tuple[str, Sequence[str]]:
     return (KINDS[place], [KINDS[place]]) if place < len(KINDS) else (MIXED, KINDS)
 
 
-def told_on_fault(name: str, kinds: Sequence[str], seed: int, expected: dict[str, list[str]], most: int) -> Round:
+def with_corpora(made: Path) -> Sequence[str]:
+    """The script on corpora that an earlier round has made."""
+    corpora = [path.parent for path in sorted(made.glob("**/manifest.json"))]
+    kinds = [json.loads((corpus / "manifest.json").read_text())["kind"] for corpus in corpora]
+    given = [(f"--{kind}-corpus", str(corpus)) for kind, corpus in zip(kinds, corpora, strict=True)]
+    return [*SCRIPT, *(word for pair in given for word in pair)]
+
+
+def told_on_fault(name: str, script: Sequence[str], kinds: Sequence[str], **options: Any) -> Round:
     try:
-        return play(SCRIPT, kinds, seed=seed, most=most, expected=expected)
+        return play(script, kinds, **options)
     except BaseException:
         mixed = " --mixed" if name == MIXED else ""
-        repeat = f"python -m tests.chaos --kills {most} --seed {seed}{mixed}"
+        repeat = f"python -m tests.chaos --kills {options['most']} --seed {options['seed']}{mixed}"
         print(f"FAULT in the round {name!r}. To repeat it: {repeat}", flush=True)
         raise
 
@@ -52,8 +64,13 @@ def table(counts: Mapping[str, int], costs: Mapping[str, Sequence[float]]) -> st
 
 
 def main() -> int:
-    given, began = options(), time.monotonic()
-    alone = play(SCRIPT, KINDS, seed=given.seed, most=0, expected=None)
+    with tempfile.TemporaryDirectory(prefix="chaos-corpora-") as corpora:
+        return campaign(options(), Path(corpora))
+
+
+def campaign(given: argparse.Namespace, corpora: Path) -> int:
+    began = time.monotonic()
+    alone = play(SCRIPT, KINDS, seed=given.seed, most=0, expected=None, keep=corpora)
     print(f"undisturbed: {alone.took_s:.0f} s; seed {given.seed}", flush=True)
     counts: Counter[str] = Counter()
     costs: dict[str, list[float]] = defaultdict(list)
@@ -61,7 +78,9 @@ def main() -> int:
     while counts.total() < given.kills and time.monotonic() - began < 60 * given.minutes:
         name, kinds = kinds_of(seed, given.mixed)
         most = min(AT_MOST_A_ROUND, given.kills - counts.total())
-        played = told_on_fault(name, kinds, seed, alone.rows, most)
+        # Rounds of all kinds make their corpora themselves, and are killed while they do.
+        script = SCRIPT if name == MIXED else with_corpora(corpora)
+        played = told_on_fault(name, script, kinds, seed=seed, most=most, expected=alone.rows)
         counts += played.killed
         number = played.killed.total()
         if number and len(kinds) == 1:

@@ -1,6 +1,7 @@
 """A round: one study on a store of its own, disturbed until it has ended, and then checked."""
 
 import random
+import shutil
 import tempfile
 import time
 from collections import Counter
@@ -11,7 +12,7 @@ from pathlib import Path
 from tests.chaos.checks import check, rows
 from tests.chaos.study import DisturbedStudy
 
-PAUSE_S = 3.0
+PAUSE_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +25,18 @@ class Round:
 
 
 def play(
-    script: Sequence[str], kinds: Sequence[str], *, seed: int, most: int, expected: dict[str, list[str]] | None
+    script: Sequence[str],
+    kinds: Sequence[str],
+    *,
+    seed: int,
+    most: int,
+    expected: dict[str, list[str]] | None,
+    keep: Path | None = None,
 ) -> Round:
-    """Kills at most so many processes of these kinds. `expected`: the rows of the undisturbed study."""
+    """Kills at most so many processes of these kinds.
+
+    `expected`: the rows of the undisturbed study. `keep`: where a copy of the study's corpora is put.
+    """
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder, DisturbedStudy(Path(folder), *script) as study:
         began = time.monotonic()
         killed = _disturb(study, kinds, random.Random(seed), most)
@@ -34,6 +44,8 @@ def play(
         found = rows(study.storage)
         if expected is not None:
             check(study, expected)
+        if keep is not None:
+            shutil.copytree(study.storage / "corpora", keep, dirs_exist_ok=True)
     return Round(killed=killed, took_s=took_s, rows=found)
 
 

@@ -30,6 +30,8 @@ KINDS = ("driver", *ACTORS, "raylet", "node", *LOSE_THE_CLUSTER, *WRITES)
 # Of the driver and the head: sooner than 60 s, so that more can be killed.
 RECONNECT = {"RAY_gcs_rpc_server_reconnect_timeout_s": "8"}
 WITHIN_S = 300.0
+# Four stages at once, so that there is always one to kill.
+CPUS_OF_A_NODE = 2
 GIVEN_UP = "without progress"
 # Prints the placement groups that still hold anything.
 _HELD = """
@@ -79,8 +81,12 @@ class DisturbedStudy:
         return self._head.env | {"RAY_ADDRESS": self._head.cluster}
 
     def _start_cluster(self) -> None:
-        self._head = Head(num_cpus=1, **self._settings).__enter__()
-        self._head.add_node(1, **self._settings)
+        self._head = Head(num_cpus=CPUS_OF_A_NODE, **self._settings).__enter__()
+        self._add_node()
+
+    def _add_node(self) -> None:
+        assert self._head is not None
+        self._head.add_node(CPUS_OF_A_NODE, **self._settings)
 
     def _start_driver(self) -> None:
         assert self._head is not None
@@ -141,7 +147,7 @@ class DisturbedStudy:
             return True
         if kind == "node":
             self._head.kill_node()
-            self._head.add_node(1, **self._settings)
+            self._add_node()
             return True
         victims = self._victims(kind)
         if not victims:
@@ -149,7 +155,7 @@ class DisturbedStudy:
         drawn.choice(victims).kill()
         if kind == "raylet":
             self._head.kill_node()
-            self._head.add_node(1, **self._settings)
+            self._add_node()
         if kind in LOSE_THE_CLUSTER:
             # The command must end by itself, and say how to go on.
             code = self._driver.wait(WITHIN_S)
