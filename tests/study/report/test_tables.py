@@ -334,3 +334,29 @@ def test_latex_is_escaped_and_in_columns(page):
     head = next(line for line in text.splitlines() if line.endswith(r"\\"))
     assert head.count("&") == len(table(page, "planned-tagging").columns) - 1
     assert r"95 \% over seeds" in head and "$-$" in text and "−" not in text
+
+
+def test_gains_are_told_by_the_number_of_labels(tmp_path):
+    arms = {
+        f"{name} {labels}": factors | {"labels": labels}
+        for name, factors in (("bare", toy.BARE), ("vocals", toy.FACTORS))
+        for labels in ("5", "0.8", "all")
+    }
+    compared = [[f"vocals {labels}", f"bare {labels}", "voices"] for labels in ("5", "all")]
+    page = build(Facts(toy.write_study(tmp_path, arms, comparisons=compared)))
+    found = rows(page, "labels-tagging")
+    # Of nine training tracks.
+    assert [(one["arm"], one["labelled tracks"]) for one in found] == [
+        ("U-Net pre-trained on vocals", number) for number in ("5", "7", "9")
+    ]
+    for one, labels in zip(found, ("5", "0.8", "all"), strict=True):
+        gain = [macro(f"vocals {labels}")[seed] - macro(f"bare {labels}")[seed] for seed in SEEDS]
+        assert float(one["ROC-AUC"]) == pytest.approx(statistics.mean(gain))
+    assert "labels-tagging" in {figure.key for figure in page.figures}
+    # Arms are compared with what was trained on as many labels, here as everywhere.
+    glance = row(page, "glance-tagging-cnn", **{"U-Net pre-trained on": "vocals"})
+    assert float(glance["ROC-AUC"]) in [pytest.approx(float(one["ROC-AUC"])) for one in found]
+
+
+def test_without_arms_that_differ_in_their_labels_there_is_no_section(page):
+    assert "labels" not in {section.key for section in page.sections}
