@@ -18,7 +18,7 @@ from experiments.presets import PRESETS
 from experiments.tag_groups import TAG_GROUPS
 from study.command.study import main
 from study.design.arms import bare, one_factor_off, probes
-from study.design.study import Study, against
+from study.design.study import Study, planned
 from study.design.trial import Trial
 
 reference = Trial(
@@ -33,7 +33,12 @@ study = Study(
         *one_factor_off(reference, source=["none", "drums"]),
     ],
     seeds=range(2),
-    compare=[against("bare"), against("source=none")],
+    # Each source is asked about the tags that it should help with.
+    compare=[
+        planned(arm, other, in_=group)
+        for arm, group in (("reference", "vocal tags"), ("source=drums", "drum tags"))
+        for other in ("bare", "source=none")
+    ],
 )
 
 if __name__ == "__main__":

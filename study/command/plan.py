@@ -1,5 +1,6 @@
 """What a command would do: the arms and stages of a study, and why a stage has to be trained."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -59,14 +60,27 @@ def known_groups(groups: Mapping[str, Sequence[str]], corpora: Corpora) -> dict[
     return {name: tags for name, tags in found.items() if tags}
 
 
-def check_comparisons(study: Study, groups: Mapping[str, Sequence[str]]) -> None:
-    """ValueError for a planned comparison in a metric that its task does not have."""
+def with_known_groups(
+    study: Study, groups: Mapping[str, Sequence[str]], known: Mapping[str, Sequence[str]]
+) -> tuple[Study, list[str]]:
+    """The study without comparisons in groups of tags that its corpus has none of, and a line about each such group.
+
+    `known`: see `known_groups`. ValueError for a comparison in what is neither a metric of its task nor any group.
+    """
     tasks = {arm.name: arm.trial.task for arm in study.arms}
     for arm, _, metric in study.comparisons:
-        task = tasks[arm]
-        allowed = [*METRICS[task], *(groups if task == "tagging" else ())]
+        allowed = [*METRICS[tasks[arm]], *(groups if tasks[arm] == "tagging" else ())]
         if metric not in allowed:
-            raise ValueError(f"Study.compare asks for {metric!r} of {task}; there are: {', '.join(allowed)}")
+            raise ValueError(f"Study.compare asks for {metric!r} of {tasks[arm]}; there are: {', '.join(allowed)}")
+    absent = Counter(metric for *_, metric in study.comparisons if metric in groups and metric not in known)
+    kept = [replace(one, metrics=tuple(m for m in one.metrics if m not in absent)) for one in study.compare]
+    lines = [
+        f"The tagging corpus has none of the {name} ({', '.join(groups[name])}): "
+        f"{number} planned comparison{'' if number == 1 else 's'} left out"
+        for name, number in absent.items()
+    ]
+    margins = {metric: margin for metric, margin in study.margins.items() if metric not in absent}
+    return replace(study, compare=[one for one in kept if one.metrics], margins=margins), lines
 
 
 def print_plan(study: Study, runs: Iterable[PlannedRun], graph: StageGraph, store: Store, console: Console) -> None:

@@ -46,27 +46,34 @@ def main(
     console = terminal()
 
     def run() -> int:
-        command = StudyCommand(study, presets, options, console)
+        command = StudyCommand(study, presets, options, console, groups)
         if options.plan:
             command.print_plan()
             return 0
         if options.explain:
             command.print_explanation(options.explain)
             return 0
-        return command.run(groups)
+        return command.run()
 
     return exit_code(run, console)
 
 
 class StudyCommand:
-    """A study with its options resolved: its store, corpora, runs and graph of stages.
+    """A study with its options resolved: its store, corpora, groups of tags, runs and graph of stages.
 
     Raises:
-        ValueError: an unknown preset, or a corpus that does not fit.
+        ValueError: an unknown preset, a corpus that does not fit, or a comparison planned in what nobody measures.
         OSError: the storage is not writable, or a corpus is not there.
     """
 
-    def __init__(self, study: Study, presets: Mapping[str, Preset], options: Options, console: Console) -> None:
+    def __init__(
+        self,
+        study: Study,
+        presets: Mapping[str, Preset],
+        options: Options,
+        console: Console,
+        groups: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         preset = preset_of(presets, options)
         seeds = study.seeds if options.seeds is None else range(options.seeds)
         seeds = [options.first_seed + seed for seed in seeds]
@@ -79,6 +86,10 @@ class StudyCommand:
             [arm.trial for arm in self.study.arms], self.study.name, preset, options, console
         )
         self.store, self.corpora, self.execution = self.resolved.store, self.resolved.corpora, self.resolved.execution
+        self.groups = plan.known_groups(groups or {}, self.corpora)
+        self.study, left_out = plan.with_known_groups(self.study, groups or {}, self.groups)
+        for line in left_out:
+            self._say(line)
         values = self.winner_file.values_for([arm.name for arm in self.study.arms]) if self.winner_file else {}
         self.runs = self.study.runs(self.resolved.recipe, self.corpora, values)
         self.graph = StageGraph(run.final_stage for run in self.runs)
@@ -115,10 +126,8 @@ class StudyCommand:
         for line in plan.explanation(names[name], self.store):
             self._say(line)
 
-    def run(self, groups: Mapping[str, Sequence[str]]) -> int:
+    def run(self) -> int:
         """Trains what is missing, writes the records and the page, prints the tables; returns the exit code."""
-        groups = plan.known_groups(groups, self.corpora)
-        plan.check_comparisons(self.study, groups)
         records = Records(self.store)
         # Records that cannot be read are refused before anything is trained.
         records.read("runs")
@@ -127,12 +136,12 @@ class StudyCommand:
         for line in self.winner_file.lines(self.options.preset, self.corpora) if self.winner_file else ():
             self._say(line)
         self._say_memory()
-        records.write_study(self._description(groups))
+        records.write_study(self._description())
         records.write_runs(self._run_records())
         progress = self._train(records)
         records.rebuild()
         records.write_runs(self._run_records())
-        self._print_tables(records, groups)
+        self._print_tables(records)
         self._print_account(progress)
         from study.report.final_page import publish
 
@@ -190,7 +199,7 @@ class StudyCommand:
         with page, showing(progress, self.console):
             yield
 
-    def _print_tables(self, records: Records, groups: Mapping[str, Sequence[str]]) -> None:
+    def _print_tables(self, records: Records) -> None:
         """Prints the tables of each task, probes first, and what they can support."""
         from study.command import summary
         from study.report.facts import Facts
@@ -201,7 +210,7 @@ class StudyCommand:
         comparing = StudyComparisons(facts)
         starred = [one.comparison for one in comparing.planned if one.star]
         for task in dict.fromkeys(run.arm.trial.task for run in self.runs):
-            known = groups if task == "tagging" else {}
+            known = self.groups if task == "tagging" else {}
             read = partial(summary.Summary.read, records, self._run_records(), task, known)
             summaries = [found for found in (read(probes=True), read(probes=False)) if found.arms]
             for found in summaries:
@@ -252,7 +261,7 @@ class StudyCommand:
             for run in self.runs
         ]
 
-    def _description(self, groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    def _description(self) -> dict[str, Any]:
         """What the study is, for its report."""
         corpora = {
             kind: {"name": corpus.name, "digest": corpus.digest, "place": self.corpora.place_of(kind)}
@@ -266,7 +275,7 @@ class StudyCommand:
             "seeds": list(self.study.seeds),
             "comparisons": self.study.comparisons,
             "margins": dict(self.study.margins),
-            "groups": {name: list(tags) for name, tags in groups.items()},
+            "groups": {name: list(tags) for name, tags in self.groups.items()},
             "corpora": corpora,
             "hyperparameters": self.winner_file.content if self.winner_file else {},
         }

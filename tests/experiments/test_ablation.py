@@ -4,7 +4,7 @@ import ast
 import os
 import subprocess
 import sys
-from itertools import product
+from itertools import chain, product
 
 import numpy as np
 import pytest
@@ -13,9 +13,11 @@ from components.corpora.audio import SAMPLE_RATE
 from components.corpora.corpus_format import SPLITS
 from components.corpora.corpus_writer import CorpusWriter
 from components.corpora.generated.content import DRUM_TAGS, TAGS, VOCAL_TAGS
+from components.corpora.magnatagatune import TOP_50
 from components.networks.adapters import ALL_POINTS
 from experiments import ablation
 from experiments.presets import PRESETS
+from experiments.tag_groups import TAG_GROUPS
 from study.command.study import main
 from tests import ROOT
 
@@ -46,7 +48,16 @@ def test_the_question_fits_a_screen():
     assert len([line for line in lines[docstring:] if line.strip()]) < 40
 
 
+def test_each_source_is_asked_about_its_own_tags():
+    compared = ablation.study.comparisons
+    assert {(arm, group) for arm, _, group in compared} == {("reference", "vocal tags"), ("source=drums", "drum tags")}
+    assert {against for _, against, _ in compared} == {"bare", "source=none"}
+
+
 def test_the_groups_are_tags_that_are_generated():
+    assert set(TAG_GROUPS["vocal tags"]) & set(TAGS) == set(VOCAL_TAGS)
+    assert set(TAG_GROUPS["drum tags"]) & set(TAGS) == set(DRUM_TAGS)
+    assert set(chain(*TAG_GROUPS.values())) <= {*TAGS, *TOP_50}
     assert set(VOCAL_TAGS) | set(DRUM_TAGS) <= set(TAGS)
     assert len(VOCAL_TAGS) >= 4 and len(DRUM_TAGS) >= 4
 
@@ -86,6 +97,8 @@ def test_plan_tells_what_would_run_and_runs_nothing(call, corpora, tmp_path):
     arms, seeds = ablation.study.arms, ablation.study.seeds
     assert f"{len(arms)} arms x {len(seeds)} seeds = {len(arms) * len(seeds)} runs, " in done.stdout
     assert all(f"  {arm.name} " in done.stdout for arm in arms)
+    # These corpora have other tags.
+    assert "The tagging corpus has none of the drum tags (drums, beat, swing, toms, beats): 2 planned" in done.stdout
     would_run, clock, source, saved, can_show = done.stdout.splitlines()[-5:]
     assert would_run.startswith("0 of ") and would_run.endswith(" would run.")
     assert clock.startswith("What would run takes about ") and "guessed from FLOPs" in source
@@ -107,7 +120,7 @@ def test_storage_that_cannot_be_written_is_exit_code_2(call, corpora, tmp_path):
 def here(monkeypatch, *arguments: str) -> int:
     """The same command without the start of another process."""
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
-    return main(ablation.study, PRESETS, groups={}, description=ablation.__doc__)
+    return main(ablation.study, PRESETS, groups=TAG_GROUPS, description=ablation.__doc__)
 
 
 def test_an_unknown_preset_is_exit_code_2(monkeypatch, capsys):

@@ -128,7 +128,7 @@ def test_secrets_in_a_storages_address_stand_nowhere(corpora, tmp_path, bucket: 
     for identity in command.store.identities():
         for attempt in command.store.attempts(identity):
             Records(command.store).write_attempt(identity, attempt)
-    assert command.run({}) == 0
+    assert command.run() == 0
     damaged = f"stages/{command.graph.identities[0]}/done.json"
     command.store.storage.write(damaged, b"{")
     command.store.done(command.graph.identities[0])

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from components.networks.spectrogram import MelConfig
-from study.command.plan import check_comparisons, smallest_effect
+from study.command.plan import known_groups, smallest_effect, with_known_groups
 from study.command.study import StudyCommand
 from study.design.arms import bare, one_factor_off
-from study.design.study import Study, against
+from study.design.study import Study, against, planned
 from study.store.attempt import begin_attempt
 from tests.study.toy_command import PRESETS, command, finish, text_of
-from tests.study.toy_study import REFERENCE, recipe
+from tests.study.toy_study import REFERENCE, TAGS, corpora_in_name, recipe
 
 
 def files_below(folder: str) -> set[str]:
@@ -124,10 +124,28 @@ def test_an_unknown_run_is_refused_with_those_that_exist(options):
 
 def test_a_planned_comparison_in_what_nobody_measures_is_refused():
     arms = [bare(REFERENCE), *one_factor_off(REFERENCE, source=["none"])]
+    sung = {"sung tags": ["sung"]}
     for metric in ("roc_auc", "sung tags"):
-        planned = Study(name="toy", arms=arms, seeds=[0], compare=[against("bare", metrics=[metric])])
-        check_comparisons(planned, {"sung tags": ["sung"]})
+        study = Study(name="toy", arms=arms, seeds=[0], compare=[against("bare", metrics=[metric])])
+        assert with_known_groups(study, sung, sung) == (study, [])
     for metric in ("acuracy", "accuracy", "other tags"):
-        planned = Study(name="toy", arms=arms, seeds=[0], compare=[against("bare", metrics=[metric])])
+        study = Study(name="toy", arms=arms, seeds=[0], compare=[planned("reference", "bare", in_=metric)])
         with pytest.raises(ValueError, match=f"asks for '{metric}' of tagging; there are: roc_auc, pr_auc, sung tags"):
-            check_comparisons(planned, {"sung tags": ["sung"]})
+            with_known_groups(study, sung, sung)
+
+
+def test_comparisons_in_tags_that_the_corpus_has_not_are_left_out_and_told():
+    arms = [bare(REFERENCE), *one_factor_off(REFERENCE, source=["none"])]
+    groups = {"sung tags": ["whistled", "hummed"], "loud tags": [TAGS[0], "deafening"]}
+    known = known_groups(groups, corpora_in_name())
+    assert known == {"loud tags": [TAGS[0]]}
+    compare = [
+        planned("reference", "bare", in_=["sung tags", "roc_auc"]),
+        planned("reference", "source=none", in_="sung tags"),
+        planned("source=none", "bare", in_="loud tags"),
+    ]
+    study = Study(name="toy", arms=arms, seeds=[0], compare=compare, margins={"sung tags": 0.1, "roc_auc": 0.2})
+    found, lines = with_known_groups(study, groups, known)
+    assert found.comparisons == [("reference", "bare", "roc_auc"), ("source=none", "bare", "loud tags")]
+    assert found.margins == {"roc_auc": 0.2}
+    assert lines == ["The tagging corpus has none of the sung tags (whistled, hummed): 2 planned comparisons left out"]
