@@ -55,6 +55,7 @@ def _disturb(study: DisturbedStudy, kinds: Sequence[str], drawn: random.Random, 
     known = study.num_written()
     while not study.has_ended:
         time.sleep(0.05)
+        killed.update(study.killed_at_writes())
         if killed.total() >= most or study.num_written() == known:
             continue
         time.sleep(drawn.uniform(0, PAUSE_S))
@@ -62,4 +63,5 @@ def _disturb(study: DisturbedStudy, kinds: Sequence[str], drawn: random.Random, 
         if not study.has_ended and study.kill(kind, drawn):
             killed[kind] += 1
         known = study.num_written()
+    study.withdraw_orders()
     return killed

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -51,6 +52,7 @@ class DisturbedStudy:
         self._script, self._options = script, options
         for made in (self._orders, folder / "orders.done"):
             made.mkdir(parents=True)
+        self._ordered: list[str] = []
         self._out = folder / "out.txt"
         self._head: Head | None = None
         self._driver: subprocess.Popen[bytes] | None = None
@@ -112,6 +114,8 @@ class DisturbedStudy:
         """
         assert self._driver is not None
         code = self._driver.poll()
+        if code == -signal.SIGKILL and any(kind.startswith("driver") for kind in self._taken()):
+            return False
         if code == EXIT_FAILED and f"times {GIVEN_UP}" in self.said[self._num_said :]:
             self._start_driver()
             return False
@@ -136,10 +140,16 @@ class DisturbedStudy:
         return sum(1 for _ in self.storage.glob("stages/*/attempts/*/*"))
 
     def kill(self, kind: str, drawn: random.Random) -> bool:
-        """Kills one; returns whether there was one. What cannot come back by itself is started again."""
+        """Kills one; returns whether there was one. What cannot come back by itself is started again.
+
+        At a write a process kills itself, sooner or later: `killed_at_writes` tells.
+        """
         assert self._head is not None and self._driver is not None
         if kind in WRITES:
-            return self._kill_at_write(kind)
+            if kind not in self._ordered:
+                (self._orders / WRITES[kind]).touch()
+                self._ordered.append(kind)
+            return False
         if kind == "driver":
             self._driver.kill()
             self._driver.wait()
@@ -174,20 +184,25 @@ class DisturbedStudy:
             return [p for p in (of_node if kind == "raylet" else of_head) if _name(p) == "raylet"]
         return [p for p in (*of_head, *of_node) if f"ray::{ACTORS[kind]}" in _title(p)]
 
-    def _kill_at_write(self, kind: str) -> bool:
-        """Waits until a process has killed itself in the middle of a write; the command may end before."""
+    def killed_at_writes(self) -> list[str]:
+        """The kinds of those that have killed themselves since the last call; a driver is started again."""
         assert self._driver is not None
-        order = self._orders / WRITES[kind]
-        order.touch()
-        ends = time.monotonic() + WITHIN_S
-        while order.exists() and self._driver.poll() is None and time.monotonic() < ends:
-            time.sleep(0.02)
-        happened = not order.exists()
-        order.unlink(missing_ok=True)
-        if happened and kind.startswith("driver"):
-            self._driver.wait(WITHIN_S)
-            self._start_driver()
-        return happened
+        taken = self._taken()
+        for kind in taken:
+            self._ordered.remove(kind)
+            if kind.startswith("driver"):
+                self._driver.wait(WITHIN_S)
+                self._start_driver()
+        return taken
+
+    def _taken(self) -> list[str]:
+        return [kind for kind in self._ordered if not (self._orders / WRITES[kind]).exists()]
+
+    def withdraw_orders(self) -> None:
+        """Nobody kills itself any more."""
+        for kind in self._ordered:
+            (self._orders / WRITES[kind]).unlink(missing_ok=True)
+        self._ordered.clear()
 
 
 def _family(pid: int) -> list[psutil.Process]:
