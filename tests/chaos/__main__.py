@@ -20,7 +20,7 @@ SCRIPT = ("experiments/ablation.py", "--preset", "tiny", "--seeds", "2")
 MIXED = "of all kinds"
 AT_MOST_A_ROUND = 30
 # What takes longest to come back is killed less often.
-FEWER_A_ROUND = {"raylet": 10, "node": 10, "GCS": 6, "raylet of the head": 6}
+FEWER_A_ROUND = {"driver": 12, "desk": 12, "raylet": 8, "node": 8, "GCS": 5, "raylet of the head": 5}
 
 
 def options() -> argparse.Namespace:

@@ -30,8 +30,8 @@ KINDS = ("driver", *ACTORS, "raylet", "node", *LOSE_THE_CLUSTER, *WRITES)
 # Of the driver and the head: sooner than 60 s, so that more can be killed.
 RECONNECT = {"RAY_gcs_rpc_server_reconnect_timeout_s": "8"}
 WITHIN_S = 300.0
-# Four stages at once, so that there is always one to kill.
-CPUS_OF_A_NODE = 2
+# Two stages at once. More would only wait for each other while killed processes start again.
+CPUS_OF_A_NODE = 1
 GIVEN_UP = "without progress"
 # Prints the placement groups that still hold anything.
 _HELD = """
