@@ -33,6 +33,7 @@ from study.stages.graph import StageGraph
 from study.stages.identity import canonical
 from study.stages.progress import Progress
 from study.stages.stage import Stage, StoppingRule
+from study.store.attempt import describe_done
 from study.store.locks import locked
 from study.store.storage import open_storage
 
@@ -198,6 +199,7 @@ class SearchCommand:
         for search in self.searches:
             self._say(headline(search))
         self._say(f"storage {self.store.storage.name}   logs {self.store.storage.name}/logs")
+        describe_done(self.store, StageGraph(stage for search in self.searches for stage in search.tried()))
         self.progress.listeners.append(lambda entry: self._write_records())
         graph = StageGraph()
         if self._ask_for_first(graph):
@@ -244,7 +246,7 @@ class SearchCommand:
         """Fills the graph until it has a stage to train; returns whether there is one."""
         while new := self.more():
             graph.add(new)
-            done = self.store.done_identities(graph.identities)
+            done = describe_done(self.store, graph)
             self.progress.add(graph, done)
             if len(done) < len(graph):
                 return True

@@ -21,8 +21,7 @@ from study.records.records import Records, Run
 from study.search.winner_file import read_winner_file
 from study.stages.graph import StageGraph
 from study.stages.progress import Progress, duration
-from study.store.attempt import describe
-from study.store.storage import concurrently
+from study.store.attempt import describe_done
 
 
 def main(
@@ -161,10 +160,8 @@ class StudyCommand:
 
     def _train(self, records: Records) -> Progress:
         progress = Progress()
-        done = self.store.done_identities(self.graph.identities)
+        done = describe_done(self.store, self.graph)
         progress.add(self.graph, done)
-        # Of a stage that is done, the description may have been lost.
-        concurrently(partial(describe, self.store), [stage for stage in self.graph if stage.identity in done])
         if len(done) == len(self.graph):
             self._say(f"Nothing to train: {len(done)} of {len(self.graph)} stages are done.")
             return progress

@@ -81,6 +81,10 @@ class ArmSearch:
     def stage_of(self, values: Hyperparameters) -> Stage:
         return stage_of(values, arm=self.arm, recipe=self._recipe, corpora=self._corpora, seed=self.method.seed)
 
+    def tried(self) -> list[Stage]:
+        """The stages of the trials that have ended."""
+        return [self.stage_of(Hyperparameters(**trial.params)) for trial in self.ask_tell.ended]
+
     def more(self) -> Sequence[Stage]:
         new = list(self.ask_tell.more())
         if self.test is None and self.ask_tell.finished and (best := self.ask_tell.best()) is not None:

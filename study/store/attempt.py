@@ -6,16 +6,18 @@ import logging
 import time
 import traceback
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.stages.stage import Stage, StageResult
-from study.store.storage import StorageError
-from study.store.store import Store, attempt_folder, checksum, marker, pack_state, stage_folder
+from study.store.formats import checksum, marker, pack_state
+from study.store.storage import StorageError, concurrently
+from study.store.store import Store, attempt_folder, stage_folder
 
 RESULT = "result.json"
 _RESERVED = (RESULT, "begun.json")
@@ -31,6 +33,14 @@ def describe(store: Store, stage: Stage) -> None:
     """Writes what a stage is, unless the store knows it."""
     content = {"label": stage.label, "canonical": stage.canonical, "description": stage.description}
     store.storage.create(f"{stage_folder(stage.identity)}/stage.json", json.dumps(content, indent=1).encode())
+
+
+def describe_done(store: Store, stages: Iterable[Stage]) -> set[str]:
+    """The identities that are done. Of these the description is written again if it was lost."""
+    known = {stage.identity: stage for stage in stages}
+    done = store.done_identities(known)
+    concurrently(partial(describe, store), [known[identity] for identity in done])
+    return done
 
 
 def begin_attempt(store: Store, stage: Stage, facts: Mapping[str, Any] | None = None) -> "Attempt":

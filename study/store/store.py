@@ -18,18 +18,17 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pyarrow import fs
 
 from study.stages.identity import digest
+from study.store.formats import Done, checksum, marker, parsed_marker, unpack_state
 from study.store.quarantine import set_aside
 from study.store.storage import LocalStorage, concurrently, open_storage
 
 FORMAT_VERSION = 1
-_DIGEST_BYTES = 32
 # What reading raises if a file's content is not what was written.
 _NOT_AS_WRITTEN = (ValueError, TypeError, KeyError, AttributeError)
 RESULT_KEYS = ("outcome", "error", "metrics", "epochs", "files", "ended_at")
@@ -44,52 +43,6 @@ def stage_folder(identity: str) -> str:
 def attempt_folder(identity: str, attempt: str) -> str:
     """Path of an attempt's folder in the store."""
     return f"{stage_folder(identity)}/attempts/{attempt}"
-
-
-def pack_state(state: bytes) -> bytes:
-    """A loop state's file: its SHA-256, then the state, so that the file alone shows whether it is torn."""
-    return hashlib.sha256(state).digest() + state
-
-
-def unpack_state(data: bytes) -> bytes:
-    """The loop state in a file; ValueError if the file is torn."""
-    if len(data) < _DIGEST_BYTES or hashlib.sha256(data[_DIGEST_BYTES:]).digest() != data[:_DIGEST_BYTES]:
-        raise ValueError("its SHA-256 does not fit, the file is torn or damaged")
-    return data[_DIGEST_BYTES:]
-
-
-def checksum(data: bytes) -> dict[str, Any]:
-    """A file as a marker describes it."""
-    return {"sha256": hashlib.sha256(data).hexdigest(), "num_bytes": len(data)}
-
-
-def marker(attempt: str, files: Mapping[str, Mapping[str, Any]]) -> bytes:
-    """The content of a done-marker; `files`: name -> checksum."""
-    return json.dumps({"attempt": attempt, "files": files}, indent=1).encode()
-
-
-def _parsed(identity: str, content: bytes) -> "Done":
-    said = json.loads(content)
-    files = {name: StoredFile(**entry) for name, entry in said["files"].items()}
-    files["result.json"]  # KeyError: a result has one
-    return Done(identity=identity, attempt=str(said["attempt"]), files=files)
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredFile:
-    """A file of a result as its marker describes it."""
-
-    sha256: str
-    num_bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Done:
-    """The marker of a stage that is done: the attempt that counts and its files."""
-
-    identity: str
-    attempt: str
-    files: Mapping[str, StoredFile]
 
 
 class Store:
@@ -170,7 +123,7 @@ class Store:
         """
         path = f"{stage_folder(identity)}/done.json"
         try:
-            return _parsed(identity, self.storage.read(path))
+            return parsed_marker(identity, self.storage.read(path))
         except FileNotFoundError:
             return None
         except _NOT_AS_WRITTEN as error:

@@ -11,9 +11,10 @@ from typing import NamedTuple
 from study.records.records import RUN_KEYS, SEARCH_KEYS, STUDY_KEYS, Records
 from study.records.schemas import SCHEMAS
 from study.stages.identity import digest
+from study.store.formats import unpack_state
 from study.store.quarantine import set_aside
 from study.store.storage import Storage, StoredAt
-from study.store.store import RESULT_KEYS, Store, attempt_folder, stage_folder, unpack_state
+from study.store.store import RESULT_KEYS, Store, attempt_folder, stage_folder
 from study.upkeep.contents import Contents, name_of
 
 _NUM_THREADS = 16

@@ -20,9 +20,9 @@ from tests.study.toy_study import TAGS, recipe, study
 PRESETS = {"toy": Preset(description="toy", generated=GeneratedConfig(), recipe=recipe(), imagenet=True)}
 
 
-def command(options: Options, *arms: Arm, columns: int = 100, presets: Any = None) -> StudyCommand:
+def command(options: Options, *arms: Arm, columns: int = 100, presets: Any = None, groups: Any = None) -> StudyCommand:
     console = Console(file=io.StringIO(), width=columns)
-    return StudyCommand(study(*arms), presets or PRESETS, options, console)
+    return StudyCommand(study(*arms), presets or PRESETS, options, console, groups)
 
 
 def text_of(command: StudyCommand) -> str:

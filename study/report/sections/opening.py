@@ -63,9 +63,7 @@ def told(facts: Facts, comparing: StudyComparisons) -> list[str]:
         sentences.append(f"* Significant at 5 %, corrected for {_many(comparing.family_size, 'planned test')} (Holm).")
     if rest:
         sentences.append(f"{_many(len(rest), 'further question')} also found an answer; see “The arms”.")
-    open_ = [one for members in questions if members not in told for one in members if not (one.star or one.reasons)]
-    if open_:
-        sentences.append(_not_shown(facts, open_, comparing))
+    sentences += _not_shown(facts, [one for members in told for one in members], comparing)
     undecided = [one for one in comparing.planned if one.reasons]
     if undecided:
         reasons = [reason for one in undecided for reason in one.reasons]
@@ -108,20 +106,24 @@ def _clause(facts: Facts, one: ComparisonResult, further: FurtherSeeds | None) -
     return f"shows no difference to {other}: {numbers}" + (f" ({further})" if further else "")
 
 
-def _not_shown(facts: Facts, testable: Sequence[ComparisonResult], comparing: StudyComparisons) -> str:
-    planned, tests = len(comparing.planned), comparing.family_size
-    seeds = min(len(one.seeds) for one in testable)
-    effects = [one.smallest_detectable(alpha=ALPHA / tests) for one in testable]
+def _not_shown(facts: Facts, told: Sequence[ComparisonResult], comparing: StudyComparisons) -> list[str]:
+    """How many of those that are not told show nothing, and what could have been shown at all."""
+    quiet = [one for one in comparing.planned if not (one.star or one.equivalent or one.reasons)]
+    untold, planned = len([one for one in quiet if one not in told]), len(comparing.planned)
+    which = "all" if untold == planned else f"{untold} of"
+    sentences = [f"In {which} {planned} planned comparisons no difference is shown."] if untold else []
+    return [*sentences, _could_have_shown(facts, quiet, comparing.family_size)] if quiet else []
+
+
+def _could_have_shown(facts: Facts, quiet: Sequence[ComparisonResult], num_tests: int) -> str:
+    seeds = min(len(one.seeds) for one in quiet)
+    effects = [one.smallest_detectable(alpha=ALPHA / num_tests) for one in quiet]
     smallest = median([effect for effect in effects if effect is not None])
-    which = "all" if len(testable) == planned else f"{len(testable)} of"
-    begin = "In the one planned comparison" if planned == 1 else f"In {which} {planned} planned comparisons"
-    start = f"{begin} no difference is shown"
     if smallest > 0.5:
-        return f"{start}. With this spread, {seeds} seeds could not have shown any: read the signs as hints."
+        return f"With this spread, {seeds} seeds could not have shown any difference: read the signs as hints."
     return (
-        f"{start}. The smallest effect that {seeds} seeds could have shown is {smallest:.{facts.digits}f} (median "
-        "over "
-        f"these comparisons, 80 % power, corrected for {tests})."
+        f"The smallest difference that {seeds} seeds could have shown is {smallest:.{facts.digits}f} (median over what "
+        f"shows none, 80 % power, corrected for {num_tests})."
     )
 
 

@@ -105,6 +105,17 @@ def test_a_search_leaves_a_winner_records_and_a_page(search_options):
 
 
 @pytest.mark.usefixtures("by_formula")
+def test_the_next_command_writes_again_what_a_stage_was(search_options):
+    store = run(search_options).store
+    paths = [f"stages/{identity}/stage.json" for identity in store.identities()]
+    written = {path: store.storage.read(path) for path in paths}
+    for path in paths:
+        store.storage.delete(path)
+    run(search_options)
+    assert {path: store.storage.read(path) for path in paths} == written
+
+
+@pytest.mark.usefixtures("by_formula")
 def test_every_trial_is_told_once_with_the_best_so_far(search_options):
     shorter = run(replace(search_options, budget="4"))
     command = run(search_options)
@@ -177,7 +188,7 @@ def test_an_ablation_takes_the_values_for_all_of_its_arms(search_options, option
     run(search_options)
     file = f"{options.storage}/searches/rates-toy-winner.json"
     plain, tuned = ablation(options, *ARMS), ablation(replace(options, hyperparameters=file), *ARMS)
-    assert tuned.study.name.startswith("toy-toy-tuned-") and tuned._description({})["hyperparameters"]["arms"]
+    assert tuned.study.name.startswith("toy-toy-tuned-") and tuned._description()["hyperparameters"]["arms"]
     rate = json.loads(Path(file).read_text())["arms"]["reference"]["values"]["backend_learning_rate"]
     for before, after in zip(plain.runs, tuned.runs, strict=True):
         changed = difference(before.final_stage.description, after.final_stage.description)

@@ -241,8 +241,8 @@ def test_a_study_that_is_done_trains_nothing_and_answers(done, monkeypatch, caps
 
 
 def test_it_ends_with_the_page_and_says_where_it_is(done):
-    made = command(done)
-    assert made.run(GROUPS) == 0
+    made = command(done, groups=GROUPS)
+    assert made.run() == 0
     place = Path(done.storage, "report", "toy-toy")
     assert text_of(made).splitlines()[-1] == f"Page: {place}/report.html"
     assert "<h1>toy-toy</h1>" in (place / "report.html").read_text()
@@ -251,16 +251,16 @@ def test_it_ends_with_the_page_and_says_where_it_is(done):
 
 def test_a_page_that_cannot_be_written_is_told_and_loses_nothing(done):
     Path(done.storage, "report").write_text("here is no room for a folder")
-    made = command(done)
-    assert made.run(GROUPS) == 0
+    made = command(done, groups=GROUPS)
+    assert made.run() == 0
     assert text_of(made).splitlines()[-1].startswith("Page: not written: ")
     assert "0.505 ± 0.007" in text_of(made)
 
 
 def test_the_second_answer_is_the_first(done):
     def answered() -> list[str]:
-        made = command(done)
-        assert made.run(GROUPS) == 0
+        made = command(done, groups=GROUPS)
+        assert made.run() == 0
         return [line for line in text_of(made).splitlines() if "It took" not in line]
 
     assert answered() == answered()
@@ -281,8 +281,8 @@ def test_failed_arms_are_told_with_their_cause_and_exit_code_1(options, monkeypa
         return progress
 
     monkeypatch.setattr(StudyCommand, "_train", train)
-    made = command(options)
-    assert made.run(GROUPS) == EXIT_FAILED == 1
+    made = command(options, groups=GROUPS)
+    assert made.run() == EXIT_FAILED == 1
     text = text_of(made)
     assert (
         "failed: finetuning tagging cnn, none, two-stage, frozen, adapters all, seed 0: ValueError: shapes [3]" in text
