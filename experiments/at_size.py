@@ -1,14 +1,14 @@
 """Does pre-training still help with full-width networks, and with many labels?
 
-The backend alone, with a frozen U-Net (random, pre-trained on vocals, on drums), and with a U-Net that was pre-trained on
-vocals and goes on learning, in two stages and in three (the paper's). Each is trained on 192, 600 and 2,000 labelled
+The backend alone, with a frozen U-Net (random, pre-trained on vocals, on drums), and with a U-Net that was pre-trained
+on vocals and goes on learning, in two stages and in three (the paper's). Each is trained on 192, 600 and 2,000 labelled
 tracks of generated music.
 
 A part is a seed: about 15 minutes of a GPU. All parts are kept in one store, and the last command shows them together:
 
-    python experiments/at_size.py --storage results/at-size --gpus-per-worker 1 --seeds 1 --first-seed 0     # then 1, 2, 3
-    python experiments/at_size.py --storage results/at-size --gpus-per-worker 1                              # all four
-    python experiments/at_size.py --storage /tmp/at-size --preset generated-large-tiny --seeds 1             # on a CPU
+    python experiments/at_size.py --storage results/at-size --gpus-per-worker 1 --seeds 1 --first-seed 0   # then 1, 2, 3
+    python experiments/at_size.py --storage results/at-size --gpus-per-worker 1                            # all four
+    python experiments/at_size.py --storage /tmp/at-size --preset generated-large-tiny --seeds 1           # on a CPU
 """
 
 import sys

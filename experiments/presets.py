@@ -210,8 +210,8 @@ def _large(network: BackendConfig, learning_rate: float, *, batch_size: int = 16
 
 # A seed's separators and arms of experiments/at_size.py are to take about 15 minutes of a GPU.
 LARGE = Preset(
-    description="full-width networks and the paper's segments on generated music: 2,000 songs, 2,000 labelled tracks to "
-    "train on, all of 12 s; for a GPU",
+    description="full-width networks and the paper's segments on generated music: 2,000 songs, 2,000 labelled tracks "
+    "to train on, all of 12 s; for a GPU",
     generated=GeneratedConfig(
         song_s=12.0, num_songs=2_000, num_held_out_songs=50, num_train=2_000, num_validation=300, num_test=600
     ),
