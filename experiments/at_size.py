@@ -6,9 +6,9 @@ tracks of generated music.
 
 A part is a seed: about 15 minutes of a GPU. All parts are kept in one store, and the last command shows them together:
 
-    python experiments/at_size.py --storage results/at-size --gpus-per-worker 1 --seeds 1 --first-seed 0   # then 1, 2, 3
-    python experiments/at_size.py --storage results/at-size --gpus-per-worker 1                            # all four
-    python experiments/at_size.py --storage /tmp/at-size --preset generated-large-tiny --seeds 1           # on a CPU
+    python experiments/at_size.py --storage results/at-size --gpus-per-worker 1 --seeds 1 --first-seed 0  # then 1, 2, 3
+    python experiments/at_size.py --storage results/at-size --gpus-per-worker 1                           # all four
+    python experiments/at_size.py --storage /tmp/at-size --preset generated-large-tiny --seeds 1          # on a CPU
 """
 
 import sys
