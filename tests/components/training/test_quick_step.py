@@ -36,11 +36,12 @@ def trace(monkeypatch):
     monkeypatch.setattr(torch, "compile", traced)
 
 
-def test_each_objective_is_one_graph_with_the_same_bits():
-    command = [sys.executable, "-m", "tests.components.training.traced"]
+@pytest.mark.parametrize("num", [1, pytest.param(len(TRACED), marks=pytest.mark.slow)])
+def test_each_objective_is_one_graph_with_the_same_bits(num):
+    command = [sys.executable, "-m", "tests.components.training.traced", str(num)]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert len(lines) == len(TRACED)
-    for line, (kind, precision) in zip(lines, TRACED, strict=True):
+    assert len(lines) == num
+    for line, (kind, precision) in zip(lines, TRACED, strict=False):
         assert line.startswith(f"{kind}, {precision}: steps are compiled, {'same' if precision == 'float32' else ''}")
 
 

@@ -1,8 +1,9 @@
-"""Compares trainings with traced and with plain steps; prints a line for each.
+"""Compares trainings with traced and with plain steps; prints a line for each. An argument: only the first so many.
 
 A process of its own: the tests' check of shape annotations stands around every function, and cannot be traced.
 """
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def main() -> None:
             "songs": separation_corpus(Path(folder) / "songs"),
             "tags": labelled_corpus(Path(folder) / "tags"),
         }
-        for kind, precision in TRACED:
+        for kind, precision in TRACED[: int(sys.argv[1]) if len(sys.argv) > 1 else None]:
             said, results = [], []
             for is_compiled in (True, False):
                 compute = Compute(precision=precision, compile=is_compiled)

@@ -75,6 +75,7 @@ def test_without_the_token_job_server_and_dashboard_answer_401(head: Head, path:
         connection.close()
 
 
+@pytest.mark.slow
 def test_every_node_brings_the_corpus_to_its_own_disk(head: Head, disks: list[Path], tmp_path: Path, bucket: Bucket):
     generated = open_corpora(["tagging"], {}, TINY.generated, tmp_path / "here", lambda *progress: None)
     corpus = generated.of("tagging")

@@ -52,6 +52,7 @@ def stop_after(num_parts: int, process: "subprocess.Popen[str]", corpus: Path, s
 
 
 @pytest.mark.cluster
+@pytest.mark.slow
 def test_a_preparation_that_was_interrupted_and_killed_goes_on_where_it_was(songs, tmp_path):
     corpus = tmp_path / "corpus"
     first = start(songs, corpus, "--max-rejects", "0.2")

@@ -132,4 +132,4 @@ def test_the_command_takes_it(folders, options, tmp_path):
         bare(REFERENCE),
     )
     assert made.execution.corpora == {made.corpora.of("tagging").digest: address}
-    assert made._description({})["corpora"]["tagging"]["place"] == address
+    assert made._description()["corpora"]["tagging"]["place"] == address

@@ -22,13 +22,13 @@ def test_with_a_large_error_over_tracks_it_is_the_normal_one_over_tracks():
 @pytest.mark.parametrize("track_share", [0.1, 0.5, 0.9])
 def test_it_holds_the_truth_where_both_vary(track_share):
     rng = np.random.default_rng(5)
-    num_seeds, num_studies = 4, 2000
+    num_seeds, num_studies = 4, 500
     common = rng.normal(size=(num_studies, 1)) * np.sqrt(track_share / num_seeds)
     drawn = common + rng.normal(size=(num_studies, num_seeds)) * np.sqrt(1 - track_share)
     error = float(np.sqrt(track_share / num_seeds))
     intervals = [over_seeds_and_tracks(differences, error) for differences in drawn]
     covered = np.mean([one.low <= 0 <= one.high for one in intervals])
     alone = np.mean([abs(x.mean()) <= (paired_t(x).interval.high - paired_t(x).interval.low) / 2 for x in drawn])
-    assert 0.935 <= covered <= 0.975
+    assert 0.92 <= covered <= 0.985
     # Intervals over seeds alone do not cover what all seeds owe to the tracks.
     assert track_share < 0.5 or alone < 0.93
