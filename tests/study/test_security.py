@@ -16,6 +16,7 @@ from study.command.study import StudyCommand
 from study.records.query import Query
 from study.records.records import Records, slug
 from study.records.stage_log import log_path
+from study.report.blocks import Page
 from study.report.export import folder_of, write
 from study.report.facts import Facts, text
 from study.report.page import build, html
@@ -99,14 +100,22 @@ def test_no_name_leads_out_of_its_folder(name, tmp_path):
     for path in (folder_of(name), f"studies/{slug(name)}.json", log_path(toy_stage(label=name))):
         assert path.count("/") == 1 and Path(path).name not in ("..", ".") and not Path(path).name.startswith(".")
     place = tmp_path / "a" / "b" / "store"
-    store = toy.write_study(place, arms(name), name=name or "x", seeds=range(2), comparisons=COMPARED)
-    page = build(Facts(store))
+    store = toy.write_study(place, {"bare": toy.BARE, f"x{name}": toy.FACTORS}, name=name or "x", seeds=[0])
+    page = Page(title=name, studied=name, answer=[name], sections=[], storage=name, until=name)
     write(page, open_storage(place), folder_of(name), own=True)
     Records(store).write_search({"name": name}, [])
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert written and all(path.is_relative_to(place) for path in written)
     assert all(path.relative_to(place).parts[0] != "report.html" for path in written)
     assert "<script>alert" not in html(page)
+
+
+def test_no_name_breaks_the_page(tmp_path):
+    named = {arm: factors for name in ODD if name for arm, factors in arms(name).items()}
+    store = toy.write_study(tmp_path, named, name="".join(ODD) or "x", seeds=range(2), comparisons=COMPARED)
+    page = build(Facts(store))
+    assert "<script>alert" not in html(page)
+    write(page, open_storage(tmp_path / "out"), "report", own=True)
 
 
 @pytest.mark.parametrize("name", [name for name in ODD if name != "\x00"])
