@@ -32,12 +32,16 @@ def play(
     most: int,
     expected: dict[str, list[str]] | None,
     keep: Path | None = None,
+    num_nodes: int = 2,
 ) -> Round:
     """Kills at most so many processes of these kinds.
 
     `expected`: the rows of the undisturbed study. `keep`: where a copy of the study's corpora is put.
     """
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder, DisturbedStudy(Path(folder), *script) as study:
+    with (
+        tempfile.TemporaryDirectory(prefix="chaos-") as folder,
+        DisturbedStudy(Path(folder), *script, num_nodes=num_nodes) as study,
+    ):
         began = time.monotonic()
         killed = _disturb(study, kinds, random.Random(seed), most)
         took_s = time.monotonic() - began

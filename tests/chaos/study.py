@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
@@ -46,9 +47,9 @@ print(json.dumps([group["name"] for group in groups if group["state"] != "REMOVE
 class DisturbedStudy:
     """The study's command, kept running until it has ended well; a context that takes everything down."""
 
-    def __init__(self, folder: Path, script: str, *options: str) -> None:
+    def __init__(self, folder: Path, script: str, *options: str, num_nodes: int = 2) -> None:
         self.storage, self._orders = folder / "store", folder / "orders"
-        self._script, self._options = script, options
+        self._script, self._options, self._num_nodes = script, options, num_nodes
         for made in (self._orders, folder / "orders.done"):
             made.mkdir(parents=True)
         self._ordered: list[str] = []
@@ -83,7 +84,8 @@ class DisturbedStudy:
 
     def _start_cluster(self) -> None:
         self._head = Head(num_cpus=CPUS_OF_A_NODE, **self._settings).__enter__()
-        self._add_node()
+        for _ in range(self._num_nodes - 1):
+            self._add_node()
 
     def _add_node(self) -> None:
         assert self._head is not None
@@ -176,12 +178,12 @@ class DisturbedStudy:
 
     def _victims(self, kind: str) -> list[psutil.Process]:
         assert self._head is not None
-        of_head, of_node = (_family(node.pid) for node in self._head.nodes)
+        of_head, *of_others = (_family(node.pid) for node in self._head.nodes)
         if kind == "GCS":
             return [p for p in of_head if _name(p) == "gcs_server"]
         if kind.startswith("raylet"):
-            return [p for p in (of_node if kind == "raylet" else of_head) if _name(p) == "raylet"]
-        return [p for p in (*of_head, *of_node) if f"ray::{ACTORS[kind]}" in _title(p)]
+            return [p for p in (of_others[0] if kind == "raylet" else of_head) if _name(p) == "raylet"]
+        return [p for p in chain(of_head, *of_others) if f"ray::{ACTORS[kind]}" in _title(p)]
 
     def killed_at_writes(self) -> list[str]:
         """The kinds of those that have killed themselves since the last call; a driver is started again."""
