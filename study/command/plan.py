@@ -60,18 +60,22 @@ def known_groups(groups: Mapping[str, Sequence[str]], corpora: Corpora) -> dict[
     return {name: tags for name, tags in found.items() if tags}
 
 
-def with_known_groups(
-    study: Study, groups: Mapping[str, Sequence[str]], known: Mapping[str, Sequence[str]]
-) -> tuple[Study, list[str]]:
-    """The study without comparisons in groups of tags that its corpus has none of, and a line about each such group.
-
-    `known`: see `known_groups`. ValueError for a comparison in what is neither a metric of its task nor any group.
-    """
+def check_comparisons(study: Study, groups: Mapping[str, Sequence[str]]) -> None:
+    """ValueError for a planned comparison in what is neither a metric of its task nor a group of tags."""
     tasks = {arm.name: arm.trial.task for arm in study.arms}
     for arm, _, metric in study.comparisons:
         allowed = [*METRICS[tasks[arm]], *(groups if tasks[arm] == "tagging" else ())]
         if metric not in allowed:
             raise ValueError(f"Study.compare asks for {metric!r} of {tasks[arm]}; there are: {', '.join(allowed)}")
+
+
+def with_known_groups(
+    study: Study, groups: Mapping[str, Sequence[str]], known: Mapping[str, Sequence[str]]
+) -> tuple[Study, list[str]]:
+    """The study without comparisons in groups of tags that its corpus has none of, and a line about each such group.
+
+    `known`: see `known_groups`.
+    """
     absent = Counter(metric for *_, metric in study.comparisons if metric in groups and metric not in known)
     kept = [replace(one, metrics=tuple(m for m in one.metrics if m not in absent)) for one in study.compare]
     lines = [

@@ -74,6 +74,7 @@ class StudyCommand:
         groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         preset = preset_of(presets, options)
+        plan.check_comparisons(study, groups or {})
         seeds = study.seeds if options.seeds is None else range(options.seeds)
         seeds = [options.first_seed + seed for seed in seeds]
         self.winner_file = read_winner_file(options.hyperparameters) if options.hyperparameters else None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from components.networks.spectrogram import MelConfig
-from study.command.plan import known_groups, smallest_effect, with_known_groups
+from study.command.plan import check_comparisons, known_groups, smallest_effect, with_known_groups
 from study.command.study import StudyCommand
 from study.design.arms import bare, one_factor_off
 from study.design.study import Study, against, planned
@@ -127,11 +127,12 @@ def test_a_planned_comparison_in_what_nobody_measures_is_refused():
     sung = {"sung tags": ["sung"]}
     for metric in ("roc_auc", "sung tags"):
         study = Study(name="toy", arms=arms, seeds=[0], compare=[against("bare", metrics=[metric])])
+        check_comparisons(study, sung)
         assert with_known_groups(study, sung, sung) == (study, [])
     for metric in ("acuracy", "accuracy", "other tags"):
         study = Study(name="toy", arms=arms, seeds=[0], compare=[planned("reference", "bare", in_=metric)])
         with pytest.raises(ValueError, match=f"asks for '{metric}' of tagging; there are: roc_auc, pr_auc, sung tags"):
-            with_known_groups(study, sung, sung)
+            check_comparisons(study, sung)
 
 
 def test_comparisons_in_tags_that_the_corpus_has_not_are_left_out_and_told():
