@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from components.corpora.corpus import Corpus
+from components.corpora.labels import with_labels
 from components.networks.adapters import finest
 from components.training.checkpoint import state_from_bytes, weights_from_bytes
 from study.design.trial import bare_trial, probe_trial
@@ -120,6 +121,27 @@ def test_pinned_losses(kind, version, float64_bench, stages):
     found = {name: losses(float64_bench.result(stages[name])) for name in PINNED[kind, version]}
     assert {stages[name].kind.name for name in found} == {kind}
     assert found == {name: pytest.approx(expected, rel=1e-5) for name, expected in PINNED[kind, version].items()}
+
+
+def test_fewer_labels_are_all_that_is_drawn_from(bench, folders):
+    short = replace(recipe().backends["cnn"].training, steps_per_epoch=1)
+    backends = {"cnn": replace(recipe().backends["cnn"], training=short)}
+    corpora = open_all(folders)
+    stage = final_stage(replace(bare_trial(REFERENCE), labels=6), 0, recipe(backends=backends), corpora)
+    drawn = []
+    gather = Corpus.gather
+
+    def noted(corpus, tracks, *arguments, **options):
+        drawn.extend(np.asarray(tracks).tolist())
+        return gather(corpus, tracks, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Corpus, "gather", noted)
+        bench.run(stage)
+    corpus = corpora.of("tagging")
+    allowed = set(with_labels(corpus, stage.config.labels).indices("train"))
+    trained = set(drawn) & set(corpus.indices("train"))
+    assert len(allowed) == 6 and trained and trained <= allowed
 
 
 def test_every_kind_is_pinned():
