@@ -6,7 +6,7 @@ from collections.abc import Mapping
 Factors = Mapping[str, str]
 _SOURCES = {"none": "random U-Net", "multiple": "U-Net pre-trained on all four sources"}
 # What the words say already, or what says nothing to a reader of the sentence.
-_SAID = ("task", "backend", "source", "probe", "weights")
+_SAID = ("task", "backend", "source", "probe", "weights", "labels")
 
 
 def in_words(arms: Mapping[str, Factors], arm: str) -> str:
@@ -20,7 +20,7 @@ def in_words(arms: Mapping[str, Factors], arm: str) -> str:
     places = [own["backend"].upper()] if _varies(arms, "backend") and own["source"] != "-" else []
     places = [place for place in [*places, *([own["task"]] if _varies(arms, "task") else [])] if place != "-"]
     where = f" ({' '.join(places)})" if places else ""
-    return ", ".join([f"the {_subject(own)}{where}", *told])
+    return ", ".join([f"the {_subject(own)}{where}{_labels(arms, own)}", *told])
 
 
 def _kind(factors: Factors) -> tuple[str, str, bool, bool]:
@@ -39,11 +39,17 @@ def _subject(factors: Factors) -> str:
     return f"{factors['backend'].upper()} alone{start}"
 
 
+def _labels(arms: Mapping[str, Factors], own: Factors) -> str:
+    """How many, where the arms differ in it."""
+    level = own.get("labels", "all")
+    if len({factors.get("labels", "all") for factors in arms.values()}) == 1:
+        return ""
+    return f" with {level} labels" if level == "all" or level.isdecimal() else f" with {float(level):.0%} of the labels"
+
+
 def _level(name: str, level: str) -> str:
     if name == "scheme":
         return level
-    if name == "labels":
-        return f"{level} labels" if level == "all" or level.isdecimal() else f"{float(level):.0%} of the labels"
     return f"U-Net {level}" if name == "unet" else f"{name} {level}"
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from experiments import ablation, insertion, paper
+from experiments import ablation, at_size, insertion, labels, paper
 from study.report.arm_names import in_words
 
 ARMS = {
     study.name: {arm.name: arm.trial.factors for arm in study.arms}
-    for study in (ablation.study, insertion.study, paper.study)
+    for study in (ablation.study, at_size.study, insertion.study, labels.study, paper.study)
 }
 
 
@@ -30,6 +30,14 @@ def test_the_arms_of_the_demo(arm, words):
 def test_no_two_arms_of_a_study_are_called_the_same(study):
     words = [in_words(ARMS[study], arm) for arm in ARMS[study]]
     assert len(set(words)) == len(words)
+
+
+def test_the_number_of_labels_is_said_where_it_differs():
+    arms = ARMS["labels"]
+    assert in_words(arms, "labels=0.25") == "the CNN alone with 25% of the labels"
+    assert in_words(arms, "source=drums labels=all") == "the U-Net pre-trained on drums with all labels"
+    told = in_words(ARMS["at-size"], "finetuned scheme=three-stage labels=192")
+    assert told == "the U-Net pre-trained on vocals with 192 labels, three-stage, U-Net finetuned"
 
 
 def test_what_differs_from_most_arms_is_said():
