@@ -19,26 +19,21 @@ What failed:
     SELECT label, error, host FROM stages WHERE state = 'failed'
 """
 
-import json
-import math
 import os
 import sys
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import pyarrow as pa
-import pyarrow.csv as pc
-import pyarrow.parquet as pq
 import tyro
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from study.cluster.execution import default_storage
 from study.command.display import terminal
 from study.command.exit_code import exit_code
+from study.command.rows import RowFormat, check_row_options, write
 from study.records.query import Query
 from study.records.records import Records
 from study.store.store import Store
@@ -55,7 +50,7 @@ class Options:
     storage: str = ""
     """Folder or URI of the store.
     Default: $STUDY_STORAGE, else results/demo (from `make ablation`) if it exists, else ~/studies/pretraining-demo."""
-    format: Literal["table", "csv", "json", "parquet"] = "table"
+    format: RowFormat = "table"
     """Format of the rows. json: one object per line."""
     out: str = ""
     """File to write to. Default: the terminal; Parquet needs a file."""
@@ -63,8 +58,7 @@ class Options:
     """First merge the many small files of the records. No row changes."""
 
     def __post_init__(self) -> None:
-        if self.format == "parquet" and not self.out:
-            raise ValueError("--format parquet needs a file: give --out")
+        check_row_options(self.format, self.out)
         if self.out and not self.sql:
             raise ValueError(f"--out {self.out} is for the rows of a query: give one")
 
@@ -74,55 +68,6 @@ def storage_of(options: Options) -> str:
     if options.storage or "STUDY_STORAGE" in os.environ or not DEMO.is_dir():
         return options.storage or default_storage("pretraining-demo")
     return str(DEMO)
-
-
-def show(table: pa.Table) -> Table:
-    """The rows as a table for the terminal; numbers with four significant digits."""
-    shown = Table(box=None, header_style="bold", pad_edge=False)
-    for name in table.column_names:
-        shown.add_column(Text(name), overflow="fold")
-    for row in table.to_pylist():
-        shown.add_row(*(Text(f"{value:.4g}" if isinstance(value, float) else str(value)) for value in row.values()))
-    return shown
-
-
-def encoded(table: pa.Table, form: str) -> bytes:
-    """The rows as the content of a file."""
-    sink = pa.BufferOutputStream()
-    if form == "parquet":
-        pq.write_table(table, sink)
-    elif form == "csv":
-        # CSV has no lists and no maps: they are written as JSON.
-        for place, field in enumerate(table.schema):
-            if pa.types.is_nested(field.type):
-                values = table[field.name].to_pylist()
-                texts = [None if value is None else json.dumps(value, default=str) for value in values]
-                table = table.set_column(place, field.name, pa.array(texts, pa.string()))
-        pc.write_csv(table, sink)
-    else:
-        for row in table.to_pylist():
-            # JSON has no NaN and no infinity.
-            finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-            sink.write((json.dumps(finite, default=_json_value, ensure_ascii=False) + "\n").encode())
-    return sink.getvalue().to_pybytes()
-
-
-def _json_value(value: Any) -> Any:
-    """A value that JSON does not know. DuckDB sums whole numbers to decimals."""
-    return int(value) if isinstance(value, Decimal) and value == int(value) else str(value)
-
-
-def write(table: pa.Table, options: Options, console: Console) -> None:
-    """Writes the rows to the place and in the format of the options."""
-    if options.format == "table" and not options.out:
-        console.print(show(table))
-    elif options.format == "table":
-        with Path(options.out).open("w", encoding="utf-8") as file:
-            Console(file=file, width=400).print(show(table))
-    elif options.out:
-        Path(options.out).write_bytes(encoded(table, options.format))
-    else:
-        sys.stdout.write(encoded(table, options.format).decode())
 
 
 def print_columns(query: Query, console: Console) -> None:
@@ -145,7 +90,7 @@ def main() -> int:
                 Records(store).compact()
             query = Query(store)
             if options.sql:
-                write(query.run(options.sql), options, console)
+                write(query.run(options.sql), options.format, options.out, console)
             else:
                 print_columns(query, console)
         except pa.ArrowException as error:

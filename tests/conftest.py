@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,3 +39,32 @@ def bucket() -> Iterator[Bucket]:
     """A bucket on loopback, for all tests that want one."""
     with serving("lab") as bucket:
         yield bucket
+
+
+# What follows imports inside the fixtures: shape annotations are executed only in what is imported later than this.
+@pytest.fixture(scope="session")
+def toy_corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The toy corpora by kind."""
+    from tests.study.toy_study import write_corpora
+
+    return write_corpora(tmp_path_factory.mktemp("corpora"))
+
+
+@pytest.fixture(scope="session")
+def trained(toy_corpora: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A store in which the toy study is really trained: bare, reference and a random U-Net, with two seeds."""
+    from study.store.store import Store
+    from tests.study.toy_study import study
+    from tests.study.toy_trained import train
+
+    store = Store(tmp_path_factory.mktemp("store"))
+    train(study(), toy_corpora, store)
+    return store
+
+
+@pytest.fixture(scope="session")
+def songs(toy_corpora: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy study's test tracks as files, and a file that is no audio."""
+    from tests.study.toy_trained import write_songs
+
+    return write_songs(toy_corpora["tagging"], tmp_path_factory.mktemp("songs"))

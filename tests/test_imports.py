@@ -16,7 +16,7 @@ ROOMS = {
     "components": ("random_streams", "corpora", "networks", "training", "objectives"),
     "study": (
         *("stages", "store", "records", "upkeep", "statistics", "cluster"),
-        *("corpora", "kinds", "design", "search", "report", "command"),
+        *("corpora", "kinds", "design", "search", "report", "use", "command"),
     ),
 }
 ENGINE = {"stages", "store", "records", "upkeep", "statistics", "cluster"}

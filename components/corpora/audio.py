@@ -15,6 +15,7 @@ from jaxtyping import Float, Float32, Int16
 SAMPLE_RATE = 16_000
 INT16_SCALE = 32_768
 MOST_PLANES = 7  # with more, PyAV's view of a frame's planes crashes
+BLOCK_SAMPLES = 10 * SAMPLE_RATE
 
 
 def decode(path: str | Path, *, stream: int = 0) -> Float32[np.ndarray, " sample"]:
@@ -31,16 +32,29 @@ def decode(path: str | Path, *, stream: int = 0) -> Float32[np.ndarray, " sample
         FileNotFoundError: no such file.
         ValueError: no audio, no such stream, or nothing in it can be decoded.
     """
+    return np.concatenate(list(decoded_blocks(path, stream=stream)))
+
+
+def decoded_blocks(path: str | Path, *, stream: int = 0) -> Iterator[Float32[np.ndarray, " _"]]:
+    """What `decode` returns, in blocks of about 10 s: for files that the memory does not hold."""
+    held: list[np.ndarray] = []
+    num_held = num_samples = 0
     try:
         with av.open(str(path)) as container:
-            parts = list(_resampled(_frames(container, stream, path)))
+            for part in _resampled(_frames(container, stream, path)):
+                held.append(part)
+                num_held, num_samples = num_held + len(part), num_samples + len(part)
+                if num_held >= BLOCK_SAMPLES:
+                    yield np.concatenate(held)
+                    held, num_held = [], 0
     except FileNotFoundError:
         raise
     except FFmpegError as error:
         raise ValueError(f"{path} cannot be decoded: {error}") from None
-    if not sum(map(len, parts)):
+    if not num_samples:
         raise ValueError(f"{path} cannot be decoded: its audio stream {stream} holds no readable samples")
-    return np.concatenate(parts)
+    if num_held:
+        yield np.concatenate(held)
 
 
 def mp3(waveform: Int16[np.ndarray, " sample"], *, bits_per_s: int = 48_000) -> bytes:

@@ -1,4 +1,4 @@
-"""Mapping a function over the cluster: a Ray task for each item, never more at once than there are CPUs for."""
+"""Mapping a function over the cluster: a Ray task for each item, never more at once than there is room for."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from ray.exceptions import RayError
 from study.cluster import connection
 from study.cluster.connection import ray
 
-AHEAD = 2  # tasks per CPU that are handed out at once
+AHEAD = 2  # tasks per CPU, or per GPU, that are handed out at once
 TRIES = 4
 
 
@@ -20,10 +20,10 @@ class _Failure:
     cause: str
 
 
-def map_over_cluster(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+def map_over_cluster(function: Callable[[Any], Any], items: Iterable[Any], *, num_gpus: int = 0) -> Iterator[Any]:
     """Results in the order in which they are ready; the cluster is connected already.
 
-    OSError if the function raises, or its process dies again and again.
+    A task takes one CPU and `num_gpus`. OSError if the function raises, or its process dies again and again.
     """
 
     def run(item: Any) -> Any:
@@ -32,16 +32,22 @@ def map_over_cluster(function: Callable[[Any], Any], items: Iterable[Any]) -> It
         except Exception as error:
             return _Failure(f"{type(error).__name__}: {error}")
 
-    task = ray.remote(num_cpus=1, max_retries=TRIES - 1)(run)
+    task = ray.remote(num_cpus=1, num_gpus=num_gpus, max_retries=TRIES - 1)(run)
     waiting: list[Any] = []
     for item in items:
-        if len(waiting) >= AHEAD * max(int(connection.present_resources()["CPU"]), 1):
+        if len(waiting) >= AHEAD * _room(num_gpus):
             ready, waiting = ray.wait(waiting)
             yield _result(ready[0])
         waiting.append(task.remote(item))
     while waiting:
         ready, waiting = ray.wait(waiting)
         yield _result(ready[0])
+
+
+def _room(num_gpus: int) -> int:
+    """How many tasks run at once on the machines that are there now."""
+    present = connection.present_resources()
+    return max(int(present["GPU"] / num_gpus if num_gpus else present["CPU"]), 1)
 
 
 def _result(ready: Any) -> Any:

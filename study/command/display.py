@@ -34,13 +34,13 @@ def showing(progress: Progress, console: Console) -> Iterator[None]:
         with Live(get_renderable=lambda: render(progress), console=console, refresh_per_second=2, transient=True):
             yield
         return
-    progress.listeners.append(lambda entry: _say(console, line(entry)))
+    progress.listeners.append(lambda entry: say(console, line(entry)))
     stop = threading.Event()
 
     def print_running() -> None:
         while not stop.wait(PLAIN_EVERY_S):
             running = "; ".join(describe(entry) for entry in progress.of_state("running"))
-            _say(console, "   ".join(filter(None, (counts(progress), progress.notice, running))))
+            say(console, "   ".join(filter(None, (counts(progress), progress.notice, running))))
 
     thread = threading.Thread(target=print_running, daemon=True)
     thread.start()
@@ -51,7 +51,7 @@ def showing(progress: Progress, console: Console) -> Iterator[None]:
         thread.join()
 
 
-def _say(console: Console, text: str) -> None:
+def say(console: Console, text: str) -> None:
     """Prints one line, however long. Brackets in it, such as those of an error, are not markup."""
     console.print(text, highlight=False, soft_wrap=True, markup=False)
 
@@ -132,4 +132,4 @@ class Bar:
             self._live.update(self._task, completed=done, total=total)
         elif 10 * done // total > self._tenth:
             self._tenth = 10 * done // total
-            _say(self._console, f"{self._title}: {done}/{total}")
+            say(self._console, f"{self._title}: {done}/{total}")

@@ -18,7 +18,7 @@ from study.report.facts import Facts, listed, text
 
 if TYPE_CHECKING:
     from components.corpora.corpus import Corpus
-    from study.kinds.trained_tagger import TrainedTagger
+    from study.kinds.trained_networks import TrainedTagger
 
 KEY, TITLE = "excerpts", "Inside songs"
 SAYS = (
@@ -121,7 +121,7 @@ def _heard(facts: Facts, pair: Pair, rows: Sequence[dict[str, Any]]) -> list[Exc
     if not rows:
         raise ValueError("there are no scores of songs")
     from components.corpora.corpus import Corpus
-    from study.kinds.trained_tagger import TrainedTagger
+    from study.kinds.trained_networks import TrainedTagger
 
     described = facts.corpora.get("tagging")
     if described is None:
@@ -142,7 +142,10 @@ def _excerpt(corpus: "Corpus", listeners: "Sequence[TrainedTagger]", row: dict[s
     track, tag = int(np.flatnonzero(corpus.tracks["id"] == row["track"])[0]), corpus.classes.index(row["class"])
     length, segment = int(corpus.tracks["length"][track]), max(one.num_samples for one in listeners)
     starts = np.unique(np.linspace(0, length - segment, MOST_POSITIONS).astype(np.int64))
-    bare, arm = (one.probabilities(corpus, track, starts)[:, tag] for one in listeners)
+    bare, arm = (
+        one.probabilities(corpus.gather(np.full(len(starts), track), starts, one.num_samples)[:, 0])[:, tag]
+        for one in listeners
+    )
     centres = (starts + segment / 2) / SAMPLE_RATE
     begin = _begin(centres, np.abs(arm - bare), length / SAMPLE_RATE)
     inside = (centres >= begin) & (centres <= begin + EXCERPT_S)

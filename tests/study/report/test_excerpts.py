@@ -14,7 +14,7 @@ import torch
 from components.corpora.corpus import Corpus
 from study.design.trial import bare_trial
 from study.design.trial_to_stages import final_stage
-from study.kinds.trained_tagger import CONFIGS, TrainedTagger
+from study.kinds.trained_networks import CONFIGS, TrainedTagger
 from study.records.query import Query
 from study.records.records import Records, Run
 from study.report.blocks import Audio, Figure, Table
@@ -23,7 +23,7 @@ from study.report.sections import excerpts
 from study.stages.identity import canonical, from_canonical
 from study.store.attempt import begin_attempt
 from study.store.store import Store
-from tests.study.toy_study import REFERENCE, TAGS, Bench, open_all, recipe, write_corpora
+from tests.study.toy_study import REFERENCE, SEGMENT, TAGS, Bench, open_all, recipe, write_corpora
 
 ARMS = {"bare": bare_trial(REFERENCE), "reference": REFERENCE}
 GROUPS = {"known": ["slow", "sung"]}
@@ -96,9 +96,13 @@ def test_a_network_answers_as_it_did_in_its_test(trained, folders):
         recorded = {(one["track"], one["class"]): one["score"] for one in Query(trained).run(sql).to_pylist()}
         tracks, starts = corpus.tiles(corpus.indices("test"), listener.num_samples, 0.5)
         for track in np.unique(tracks):
-            means = listener.probabilities(corpus, int(track), starts[tracks == track]).mean(axis=0)
+            means = listener.probabilities(_segments(corpus, track, starts[tracks == track])).mean(axis=0)
             expected = [recorded[corpus.tracks["id"][track], tag] for tag in TAGS]
             assert np.allclose(means, expected, atol=1e-6)
+
+
+def _segments(corpus: Corpus, track: int, starts: np.ndarray) -> torch.Tensor:
+    return corpus.gather(np.full(len(starts), track), starts, SEGMENT)[:, 0]
 
 
 def test_a_stage_without_a_classifier_is_refused(trained):
