@@ -5,7 +5,10 @@ Examples:
     python experiments/prepare.py musdb18 ~/MUSDB18 corpora/musdb18
     python experiments/prepare.py magnatagatune ~/MagnaTagATune corpora/mtat
     python experiments/prepare.py fma ~/fma corpora/fma-medium
+    python experiments/prepare.py mtg-jamendo ~/mtg-jamendo-dataset corpora/jamendo --audio ~/jamendo --tags top50
+    python experiments/prepare.py moisesdb ~/moisesdb corpora/moisesdb --silent-if-missing
     python experiments/prepare.py folder ~/songs corpora/songs --table ~/songs/labels.csv --kind tagging
+    python experiments/prepare.py stems ~/multitracks corpora/own --table ~/multitracks/songs.csv
     python experiments/prepare.py generated tagging corpora/generated
 """
 
@@ -21,10 +24,14 @@ from rich.console import Console
 from components.corpora.audio_folder import audio_folder
 from components.corpora.data_set import DataSet
 from components.corpora.fma import Subset, fma
+from components.corpora.frequent_classes import with_frequent_classes
 from components.corpora.magnatagatune import Split, magnatagatune
+from components.corpora.moisesdb import moisesdb
+from components.corpora.mtg_jamendo import TagSet, mtg_jamendo
+from components.corpora.multitracks import multitracks
 from components.corpora.musdb18 import musdb18
 from study.cluster.execution import Execution
-from study.command.display import Bar, terminal
+from study.command.display import Bar, say, terminal
 from study.command.exit_code import exit_code
 from study.corpora.preparation import Prepared, prepare
 
@@ -43,6 +50,17 @@ class _Decoded:
     max_rejects: float = 0.01
     """Largest share of tracks that may be unusable."""
 
+    def data_set(self) -> DataSet:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Labelled(_Decoded):
+    """The options of data sets with labels."""
+
+    min_tracks: int = 0
+    """Leave out labels that fewer tracks of any split have."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Musdb18(_Decoded):
@@ -56,7 +74,7 @@ class Musdb18(_Decoded):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MagnaTagATune(_Decoded):
+class MagnaTagATune(_Labelled):
     """MagnaTagATune: SOURCE holds annotations_final.csv and the folders 0 to f."""
 
     split: Split = "pub"
@@ -69,7 +87,7 @@ class MagnaTagATune(_Decoded):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FMA(_Decoded):
+class FMA(_Labelled):
     """FMA: SOURCE holds fma_metadata/ and fma_medium/ or fma_small/."""
 
     subset: Subset = "medium"
@@ -80,16 +98,68 @@ class FMA(_Decoded):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Folder(_Decoded):
+class Folder(_Labelled):
     """Your own data: SOURCE is a folder of audio files, and a table names them."""
 
     table: str
-    """CSV or Parquet file with the columns path, split, labels (several are separated by ;) and, optionally, id."""
+    """CSV or Parquet file with the columns path, split, labels (several are separated by ;) and, optionally, id.
+    Further columns are kept. Commas, semicolons or tabs may stand between the cells."""
     kind: Literal["tagging", "genre"]
     """tagging: any number of labels for each track. genre: exactly one."""
+    encoding: str = "utf-8"
+    """Encoding of a CSV file, such as latin-1."""
 
     def data_set(self) -> DataSet:
-        return audio_folder(self.source, self.table, self.kind)
+        return audio_folder(self.source, self.table, self.kind, encoding=self.encoding)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MTGJamendo(_Labelled):
+    """MTG-Jamendo: SOURCE is the data set's repository, which holds data/splits."""
+
+    audio: str = ""
+    """The folder that the audio was unpacked to, with the folders 00 to 99. Default: SOURCE."""
+    tags: TagSet = "top50"
+    """The fifty most frequent tags, or moods and themes."""
+    split: int = 0
+    """Which of the five splits, 0 to 4."""
+
+    def data_set(self) -> DataSet:
+        return mtg_jamendo(self.source, self.tags, audio=self.audio or None, split=self.split)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stems(_Decoded):
+    """Your own multitracks: SOURCE holds a folder for each song; a file's name begins with its source."""
+
+    table: str
+    """CSV or Parquet file with the columns song (the folder's name) and split. Columns called mixture, drums, bass,
+    other and vocals may name the files instead (several are separated by ;). Further columns are kept."""
+    silent_if_missing: bool = False
+    """A source without a file is silent. Else its song is rejected."""
+    encoding: str = "utf-8"
+    """Encoding of a CSV file, such as latin-1."""
+
+    def data_set(self) -> DataSet:
+        return multitracks(self.source, self.table, encoding=self.encoding, silent_if_missing=self.silent_if_missing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoisesDB(_Decoded):
+    """MoisesDB: SOURCE is the folder that it was unpacked to."""
+
+    table: str = ""
+    """CSV or Parquet file with the columns song (the folder's name) and split. Default: a tenth of the artists is for
+    validation, two tenths are for the test."""
+    silent_if_missing: bool = False
+    """A source without a file is silent. Else its song is rejected."""
+    encoding: str = "utf-8"
+    """Encoding of a CSV file, such as latin-1."""
+
+    def data_set(self) -> DataSet:
+        return moisesdb(
+            self.source, self.table or None, encoding=self.encoding, silent_if_missing=self.silent_if_missing
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +176,10 @@ Options = (
     Annotated[Musdb18, tyro.conf.subcommand("musdb18")]
     | Annotated[MagnaTagATune, tyro.conf.subcommand("magnatagatune")]
     | Annotated[FMA, tyro.conf.subcommand("fma")]
+    | Annotated[MTGJamendo, tyro.conf.subcommand("mtg-jamendo")]
+    | Annotated[MoisesDB, tyro.conf.subcommand("moisesdb")]
     | Annotated[Folder, tyro.conf.subcommand("folder")]
+    | Annotated[Stems, tyro.conf.subcommand("stems")]
     | Annotated[Generated, tyro.conf.subcommand("generated")]
 )
 
@@ -135,8 +208,13 @@ def _generate(options: Generated, console: Console) -> None:
     console.print(f"Corpus: {options.corpus}", highlight=False)
 
 
-def _prepare(options: Musdb18 | MagnaTagATune | FMA | Folder, console: Console) -> Prepared:
+def _prepare(options: _Decoded, console: Console) -> Prepared:
     data_set = options.data_set()
+    if isinstance(options, _Labelled):
+        data_set, left_out = with_frequent_classes(data_set, options.min_tracks)
+        names = ", ".join(f"{name} ({_counted(counts)})" for name, counts in left_out.items())
+        if left_out:
+            say(console, f"Left out, with fewer than {options.min_tracks} tracks in a split: {names}")
     # Ray takes seconds to import: a data set that cannot be read is refused before.
     from study.cluster.connection import connected
     from study.cluster.map_over_cluster import map_over_cluster
@@ -155,12 +233,14 @@ def _print_corpus(prepared: Prepared, console: Console) -> None:
         lines.append(f"Excluded by rules: {_counted(manifest.excluded)}")
     if manifest.rejects:
         lines.append(f"Rejected: {len(manifest.rejects)} tracks; {folder}/manifest.json gives each with its reason")
+    if fitted := manifest.recipe.get("fitted"):
+        lines.append(f"Fitted: {len(fitted)} songs were cut, padded or made quieter; manifest.json says by how much")
     if damaged := manifest.recipe.get("damaged"):
         lines.append(f"Damaged: {len(damaged)} tracks have packets that are now silent; manifest.json names them")
     for split, (found, published) in prepared.unexpected.items():
         lines.append(f"{split}: {found:,} tracks found, {published:,} published ({found - published:+,})")
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        say(console, line)
 
 
 def _counted(counts: Mapping[str, int]) -> str:

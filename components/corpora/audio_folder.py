@@ -1,31 +1,33 @@
 """Your own data: a folder of audio files, and a table that names them."""
 
 from pathlib import Path
-from typing import Any, Literal
-
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
+from typing import Literal
 
 from components.corpora.data_set import AudioStream, DataSet, DataSetTrack, required_paths
+from components.corpora.own_table import Row, further_columns, read_table, split_of, text_of
 
 NEEDED, OPTIONAL = ("path", "split", "labels"), ("id",)
 
 
-def audio_folder(source: str | Path, table: str | Path, kind: Literal["tagging", "genre"]) -> DataSet:
+def audio_folder(
+    source: str | Path, table: str | Path, kind: Literal["tagging", "genre"], *, encoding: str = "utf-8"
+) -> DataSet:
     """The files below `source` that a CSV or Parquet table names.
 
     Its columns: `path` below the folder, `split` (train, validation, test), `labels` (tags with ; between them, or a
-    list; the one genre of a genre corpus), and if wanted `id` (else the path without its ending). Classes stand in
-    alphabetical order.
+    list; the one genre of a genre corpus), and if wanted `id` (else the path without its ending). Further columns are
+    kept. Classes stand in alphabetical order.
 
     Raises:
         FileNotFoundError: no such folder or table.
-        ValueError: another column, or a row that does not fit, with its number.
+        ValueError: a column that is missing, or a row that does not fit, with its number.
     """
     required_paths(source)
     root, path = Path(source).expanduser().absolute(), Path(table).expanduser()
-    tracks = [_track(root, path, number, row) for number, row in enumerate(_rows(path), 1)]
+    rows = read_table(path, NEEDED, encoding=encoding)
+    columns = further_columns(path, rows, (*NEEDED, *OPTIONAL))
+    numbered = enumerate(zip(rows, columns, strict=True), 1)
+    tracks = [_track(root, path, number, row, more) for number, (row, more) in numbered]
     for number, track in enumerate(tracks, 1):
         if kind == "genre" and len(track.labels) != 1:
             raise ValueError(f"{path}, row {number}: labels are {track.labels}; a genre corpus takes exactly one")
@@ -40,35 +42,10 @@ def audio_folder(source: str | Path, table: str | Path, kind: Literal["tagging",
     )
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file; give a CSV or Parquet table with the columns {', '.join(NEEDED)}")
-    try:
-        table = pq.read_table(path) if path.suffix == ".parquet" else _csv(path)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-    unknown = [name for name in table.column_names if name not in (*NEEDED, *OPTIONAL)]
-    missing = [name for name in NEEDED if name not in table.column_names]
-    if unknown or missing:
-        raise ValueError(f"{path} has the columns {table.column_names}; needed: {NEEDED}, allowed besides: {OPTIONAL}")
-    return table.to_pylist()
-
-
-def _csv(path: Path) -> pa.Table:
-    """Every column as text: an id of 007 stays one."""
-    with path.open(encoding="utf-8-sig") as file:
-        names = file.readline().rstrip("\r\n").split(",")
-    types = {name.strip('"'): pa.string() for name in names}
-    options = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=False)
-    return pyarrow.csv.read_csv(path, convert_options=options)
-
-
-def _track(root: Path, table: Path, number: int, row: dict[str, Any]) -> DataSetTrack:
-    if not row["path"] or row["split"] not in ("train", "validation", "test"):
-        raise ValueError(f"{table}, row {number}: path is {row['path']!r} and split {row['split']!r}")
+def _track(root: Path, table: Path, number: int, row: Row, columns: Row) -> DataSetTrack:
+    place, split = text_of(table, number, row, "path"), split_of(table, number, row)
     given = row["labels"] if isinstance(row["labels"], list) else str(row["labels"] or "").split(";")
     labels = tuple(dict.fromkeys(str(label).strip() for label in given if label is not None and str(label).strip()))
-    named = row.get("id") not in (None, "")
-    name = str(row["id"]) if named else str(Path(str(row["path"])).with_suffix(""))
-    audio = {"mixture": AudioStream(root / str(row["path"]))}
-    return DataSetTrack(id=name, audio=audio, split=row["split"], labels=labels)
+    name = str(row["id"]) if row.get("id") not in (None, "") else str(Path(place).with_suffix(""))
+    audio = {"mixture": AudioStream(root / place)}
+    return DataSetTrack(id=name, audio=audio, split=split, labels=labels, columns=columns)

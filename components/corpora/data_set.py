@@ -16,20 +16,34 @@ class AudioStream(NamedTuple):
     stream: int = 0
 
 
+# What a stem is the sum of; nothing: it is silent or, if it is the mixture, the sum of the others.
+Streams = tuple[AudioStream, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataSetTrack:
     """A track before it is decoded.
 
     Attributes:
-        audio: where each of the corpus's stems is, in the corpus's order.
+        audio: where each of the corpus's stems is, in the corpus's order: one stream, or several that are summed.
         columns: the data set's own facts, the same for every track.
     """
 
     id: str
-    audio: Mapping[str, AudioStream]
+    audio: Mapping[str, AudioStream | Streams]
     split: str
     labels: tuple[str, ...] = ()
     columns: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_multitrack(self) -> bool:
+        """Whether stems are sums: their lengths are then fitted to each other."""
+        return any(not isinstance(given, AudioStream) for given in self.audio.values())
+
+    @property
+    def streams(self) -> dict[str, Streams]:
+        """What each stem is the sum of."""
+        return {stem: (given,) if isinstance(given, AudioStream) else given for stem, given in self.audio.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

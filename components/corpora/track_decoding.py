@@ -1,5 +1,7 @@
 """From a track's files to the samples of a corpus, or the reason why they cannot be used."""
 
+import warnings
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,18 +22,28 @@ class UnusableError(ValueError):
     """A track that should be in the corpus and cannot be used; its text is the reason."""
 
 
+class FittedWarning(UserWarning):
+    """Says what was done to a song of several files, so that its stems fit each other."""
+
+
 class ExcludedError(Exception):
     """A track that a rule of the split excludes; its text is the rule."""
 
 
 def decode_track(track: DataSetTrack, *, longer_than_s: float = 0.0) -> Int16[np.ndarray, "sample stem"]:
-    """The track's stems at 16 kHz, mono, equally long; a warning counts damaged packets.
+    """The track's stems at 16 kHz, mono, equally long.
+
+    A warning counts damaged packets. A `FittedWarning` says how far a multitrack's files were cut or padded (less than
+    a second), and by how much a song was made quieter that 16 bits could not hold.
 
     Raises:
         UnusableError: a file that is missing, cannot be decoded, is damaged or truncated, or stems of unlike lengths.
         ExcludedError: not longer than the split's rule asks.
     """
-    stems = [_decoded(stream) for stream in track.audio.values()]
+    if track.is_multitrack:
+        stems = _fitted({stem: [_decoded(one) for one in streams] for stem, streams in track.streams.items()})
+    else:
+        stems = [_decoded(stream) for (stream,) in track.streams.values()]
     shortest, longest = min(map(len, stems)), max(map(len, stems))
     if longest - shortest > UNLIKE_S * SAMPLE_RATE:
         raise UnusableError(f"stems of {shortest / SAMPLE_RATE:.1f} to {longest / SAMPLE_RATE:.1f} s")
@@ -43,6 +55,32 @@ def decode_track(track: DataSetTrack, *, longer_than_s: float = 0.0) -> Int16[np
         return np.stack([to_int16(stem[:shortest]) for stem in stems], axis=1)
     except ValueError as error:
         raise UnusableError(str(error)) from None
+
+
+def _fitted(files: Mapping[str, list[np.ndarray]]) -> list[np.ndarray]:
+    """Sums of files, as long as the mixture or, without one, the longest; the mixture is the sum if it has no file."""
+    lengths = [len(waveform) for group in files.values() for waveform in group]
+    difference_s = (max(lengths) - min(lengths)) / SAMPLE_RATE
+    if difference_s >= TOLERANCE_S:
+        raise UnusableError(f"files of {min(lengths) / SAMPLE_RATE:.1f} to {max(lengths) / SAMPLE_RATE:.1f} s")
+    if difference_s:
+        warnings.warn(f"cut or padded by up to {difference_s:.3f} s", FittedWarning, stacklevel=2)
+    length = max(map(len, files.get("mixture") or ())) if files.get("mixture") else max(lengths)
+    stems = {stem: _sum(group, length) for stem, group in files.items()}
+    if not files.get("mixture", True):
+        stems["mixture"] = _sum([waveform for stem, waveform in stems.items() if stem != "mixture"], length)
+    peak = max(float(np.abs(waveform).max()) for waveform in stems.values())
+    if peak > 1:
+        warnings.warn(f"made {20 * np.log10(peak):.1f} dB quieter", FittedWarning, stacklevel=2)
+        stems = {stem: waveform / np.float32(peak) for stem, waveform in stems.items()}
+    return list(stems.values())
+
+
+def _sum(waveforms: list[np.ndarray], length: int) -> np.ndarray:
+    total = np.zeros(length, dtype=np.float32)
+    for waveform in waveforms:
+        total[: len(waveform)] += waveform[:length]
+    return total
 
 
 def _decoded(stream: AudioStream) -> np.ndarray:

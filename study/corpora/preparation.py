@@ -20,7 +20,7 @@ import numpy as np
 
 from components.corpora.corpus import Corpus
 from components.corpora.corpus_writer import CorpusWriter
-from components.corpora.data_set import DataSet, DataSetTrack
+from components.corpora.data_set import AudioStream, DataSet, DataSetTrack
 from study.corpora.track_part import Limits, Part, decode_part
 from study.stages.identity import to_json
 from study.store.locks import locked
@@ -138,9 +138,10 @@ def _check_rejects(rejects: list[tuple[str, str]], num_tracks: int, most: float)
 
 
 def _join(data_set: DataSet, parts: list[Part], rejects: list[tuple[str, str]], target: Path) -> None:
-    damaged = {part.track.id: part.read()["damaged"].split(": ", 1)[1] for part in parts if "damaged" in part.read()}
     recipe = {**data_set.recipe, "longer_than_s": data_set.longer_than_s, "published": dict(data_set.expected)}
-    recipe |= {"damaged": damaged} if damaged else {}
+    for what in ("damaged", "fitted"):
+        noted = {part.track.id: outcome[what] for part in parts if what in (outcome := part.read())}
+        recipe |= {what: noted} if noted else {}
     names = {"name": data_set.name, "kind": data_set.kind, "stems": data_set.stems, "classes": data_set.classes}
     with CorpusWriter(target, **names, recipe=recipe) as writer:
         for reason, count in data_set.excluded.items():
@@ -159,9 +160,14 @@ def _join(data_set: DataSet, parts: list[Part], rejects: list[tuple[str, str]], 
 
 def _part(folder: Path, track: DataSetTrack) -> Part:
     """The part of a track. A changed file, or another file under the same id, is another part."""
-    key = [track.id, [[str(path), stream, *_state(path)] for path, stream in track.audio.values()]]
+    key = [track.id, [[stem, str(one.path), one.stream, *_state(one.path)] for stem, one in _files(track)]]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     return Part(track=track, samples=folder / f"{name}.npy", outcome=folder / f"{name}.json")
+
+
+def _files(track: DataSetTrack) -> Iterator[tuple[str, AudioStream]]:
+    for stem, streams in track.streams.items():
+        yield from ((stem, one) for one in streams)
 
 
 def _state(path: Path) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import json
 import os
 import resource
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from components.corpora.data_set import DataSetTrack
-from components.corpora.track_decoding import ExcludedError, UnusableError, declared_duration, decode_track
+from components.corpora.track_decoding import (
+    ExcludedError,
+    FittedWarning,
+    UnusableError,
+    declared_duration,
+    decode_track,
+)
 
 MOST_CRASHES = 2
 
@@ -71,13 +77,25 @@ def decode_part(longer_than_s: float, limits: Limits, part: Part) -> None:
     except Exception as error:
         outcome |= {"rejected": " ".join(f"cannot be decoded: {type(error).__name__}: {error}".split())}
     else:
-        outcome |= {"damaged": "; ".join(str(warning.message) for warning in caught)} if caught else {}
+        for what, messages in _noted(caught).items():
+            outcome |= {what: "; ".join(messages)} if messages else {}
         with part.samples.open("wb") as file:
             np.save(file, waveform)
     unfinished = part.outcome.with_suffix(".unfinished")
     unfinished.write_text(json.dumps(outcome), encoding="utf-8")
     unfinished.replace(part.outcome)
     part.tries.unlink(missing_ok=True)
+
+
+def _noted(caught: Iterable[warnings.WarningMessage]) -> dict[str, list[str]]:
+    """What a manifest says of the track: damage, without the file's path, and how its stems were fitted."""
+    noted: dict[str, list[str]] = {"damaged": [], "fitted": []}
+    for warning in caught:
+        if issubclass(warning.category, FittedWarning):
+            noted["fitted"].append(str(warning.message))
+        else:
+            noted["damaged"].append(str(warning.message).split(": ", 1)[-1])
+    return noted
 
 
 @contextmanager
@@ -119,7 +137,7 @@ def _note(part: Part, text: str) -> None:
 def _declared_s(track: DataSetTrack) -> float:
     """Seconds of all its streams, as their headers say; 0 for what cannot be read, which decoding will find as well."""
     seconds = 0.0
-    for path, stream in track.audio.values():
+    for path, stream in (one for streams in track.streams.values() for one in streams):
         try:
             seconds += declared_duration(path, stream)
         except (OSError, ValueError, IndexError):

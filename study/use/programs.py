@@ -64,7 +64,7 @@ def write_torch_program(program: nn.Module, example: Tensor, path: Path) -> None
 
 
 def write_onnx_program(program: nn.Module, example: Tensor, path: Path) -> None:
-    """An ONNX file for any number of segments; ValueError without ONNX, or if it does not answer as the network does."""
+    """An ONNX file for any number of segments; ValueError without ONNX, or if it answers otherwise."""
     try:
         import onnxruntime
         import onnxscript  # noqa: F401

@@ -230,19 +230,27 @@ class TestOwn:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("file,split,labels\n", "needed: .*'path'"),
-            ("path,split,labels,colour\n", "has the columns"),
-            ("path,split,labels\na.wav,dev,x\n", "row 1: path is 'a.wav' and split 'dev'"),
+            ("file,split,labels\n", "no column 'path'; needed: path, split, labels; it has: file, split, labels"),
+            ("path,split,labels\na.wav,dev,x\n", "row 1: split is 'dev'; allowed: train, validation, test"),
+            ("path,split,labels\n ,train,x\n", "row 1: path is empty"),
+            ("path,split,labels,start\na.wav,train,x,3\n", "a column 'start', a name that every corpus uses itself"),
             ("path,split,labels\n", "has 0 rows and no label"),
             ("path,split,labels\na.wav,train,x\nb.wav,train,x;y\n", "row 2: labels are .*exactly one"),
             ("path,split,labels\na.wav,train,x\nb.wav,train,\n", "row 2: labels are .*exactly one"),
-            ("path,split,labels\na.wav,train\n", "labels.csv cannot be read"),
+            ("path,split,labels\na.wav,train\n", "row 1 has 2 cells, the header 3"),
         ],
     )
     def test_another_table_is_refused(self, tmp_path, text, message):
         (tmp_path / "labels.csv").write_text(text)
         with pytest.raises(ValueError, match=message):
             audio_folder(tmp_path, tmp_path / "labels.csv", "genre")
+
+    def test_further_columns_are_kept_and_make_no_class(self, tmp_path):
+        text = 'path;artist;split;labels;id\na.wav;Ä;train;x;1\nb.wav;;test;"x;y";2\n'
+        (tmp_path / "labels.csv").write_text(text, encoding="latin-1")
+        listed = audio_folder(tmp_path, tmp_path / "labels.csv", "tagging", encoding="latin-1")
+        assert [one.columns for one in listed.tracks] == [{"artist": "Ä"}, {"artist": ""}]
+        assert listed.tracks[1].labels == ("x", "y") and listed.classes == ("x", "y")
 
     def test_numbers_in_a_table_are_texts(self, tmp_path):
         import pyarrow as pa
