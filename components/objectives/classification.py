@@ -62,8 +62,7 @@ class ClassificationObjective(Objective[Classifier | JointNetwork]):
 
     Raises:
         ValueError: the corpus is of another kind, has other classes than the network, a track shorter than a segment,
-            no track in a split, or in validation or test a class without a track (a tag also: without a track that
-            lacks it); or there is no separator to freeze.
+            no track in a split, or in validation or test no tag that can be scored; or there is no separator to freeze.
     """
 
     def __init__(
@@ -122,7 +121,7 @@ class ClassificationObjective(Objective[Classifier | JointNetwork]):
         """The loss of the track probabilities, and the metrics of the task."""
         scores = self.evaluate("validation")
         measured = self.measure(scores, "validation")
-        return {"loss": self._track_loss(scores)} | {k: v for k, v in vars(measured).items() if k != "tags"}
+        return {"loss": self._track_loss(scores)} | measured.averages
 
     def evaluate(self, split: Literal["validation", "test"]) -> TrackScores:
         """Probabilities of every track of a split, the mean over its tiled segments (PAPER section 7)."""
@@ -138,7 +137,7 @@ class ClassificationObjective(Objective[Classifier | JointNetwork]):
         return TrackScores(found, self.corpus.labels(found).cpu().numpy(), means)
 
     def measure(self, scores: TrackScores, split: str) -> TaggingScores | GenreScores:
-        """The metrics of the task; ValueError names a tag that has no positives or no negatives in the split."""
+        """The metrics of the task; ValueError if no tag of the split can be scored."""
         measure = metrics.tagging_scores if self.corpus.kind == "tagging" else metrics.genre_scores
         return measure(scores.targets, scores.probabilities, classes=self.corpus.classes, split=split)
 
@@ -150,9 +149,8 @@ class ClassificationObjective(Objective[Classifier | JointNetwork]):
         if num_classes != len(corpus.classes):
             raise ValueError(f"backend.num_classes is {num_classes}, {corpus.folder} has {len(corpus.classes)}")
         corpus.tiles(np.arange(len(corpus)), self.num_samples)
-        check = metrics.check_tags if corpus.kind == "tagging" else metrics.check_genres
-        for split in ("validation", "test"):
-            check(corpus.labels(corpus.indices(split)).cpu().numpy(), classes=corpus.classes, split=split)
+        for split in ("validation", "test") if corpus.kind == "tagging" else ():
+            metrics.check_tags(corpus.labels(corpus.indices(split)).cpu().numpy(), classes=corpus.classes, split=split)
 
     def _segments(self, tracks: np.ndarray, starts: np.ndarray) -> Float[Tensor, "batch sample"]:
         return self.corpus.gather(tracks, starts, self.num_samples)[:, 0]

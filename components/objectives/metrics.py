@@ -81,22 +81,29 @@ def average_over_tracks(
 
 @dataclass(frozen=True, kw_only=True)
 class TagScore:
-    """How well one tag's probabilities rank the tracks of a split."""
+    """How well one tag's probabilities rank the tracks of a split; None where no track, or every track, has the tag."""
 
     tag: str
     num_positives: int
     num_tracks: int
-    roc_auc: float
-    pr_auc: float
+    roc_auc: float | None
+    pr_auc: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaggingScores:
-    """Macro ROC-AUC and PR-AUC, the plain means over the tags, and each tag's own in the order of the classes."""
+    """Macro ROC-AUC and PR-AUC, the plain means over the tags that have them, and each tag's own in their order."""
 
     roc_auc: float
     pr_auc: float
     tags: tuple[TagScore, ...]
+
+    @property
+    def averages(self) -> dict[str, float]:
+        """The macro scores, and over how many tags they are if some have none."""
+        num_tags = sum(tag.roc_auc is not None for tag in self.tags)
+        scores = {"roc_auc": self.roc_auc, "pr_auc": self.pr_auc}
+        return scores if num_tags == len(self.tags) else scores | {"num_tags": float(num_tags)}
 
 
 def tagging_scores(
@@ -114,45 +121,55 @@ def tagging_scores(
         split: for the error's text.
 
     Raises:
-        ValueError: naming the tags that no track, or every track, of the split has.
+        ValueError: no tag can be scored, since no track, or every track, of the split has it.
     """
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
     check_tags(targets, classes=classes, split=split)
-    num_positives = (targets > 0).sum(axis=0)
-    tags = tuple(
-        TagScore(
-            tag=tag,
-            num_positives=int(num_positives[column]),
-            num_tracks=len(targets),
-            roc_auc=float(roc_auc_score(targets[:, column], probabilities[:, column])),
-            pr_auc=float(average_precision_score(targets[:, column], probabilities[:, column])),
-        )
-        for column, tag in enumerate(classes)
-    )
+    tags = tuple(_tag_score(tag, targets[:, place], probabilities[:, place]) for place, tag in enumerate(classes))
     return TaggingScores(
-        roc_auc=float(np.mean([score.roc_auc for score in tags])),
-        pr_auc=float(np.mean([score.pr_auc for score in tags])),
+        roc_auc=float(np.mean([tag.roc_auc for tag in tags if tag.roc_auc is not None])),
+        pr_auc=float(np.mean([tag.pr_auc for tag in tags if tag.pr_auc is not None])),
         tags=tags,
     )
 
 
+def _tag_score(tag: str, targets: Num[np.ndarray, " track"], probabilities: Float[np.ndarray, " track"]) -> TagScore:
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    num_positives = int((targets > 0).sum())
+    has_scores = 0 < num_positives < len(targets)
+    return TagScore(
+        tag=tag,
+        num_positives=num_positives,
+        num_tracks=len(targets),
+        roc_auc=float(roc_auc_score(targets, probabilities)) if has_scores else None,
+        pr_auc=float(average_precision_score(targets, probabilities)) if has_scores else None,
+    )
+
+
 def check_tags(targets: Num[np.ndarray, "track tag"], *, classes: Sequence[str], split: str) -> None:
-    """ValueError, naming the tags that no track, or every track, of the split has: they have no ROC-AUC."""
+    """ValueError if no tag of the split has a ROC-AUC: each has no track, or every one."""
     num_positives = (targets > 0).sum(axis=0)
-    one_sided = [tag for tag, count in zip(classes, num_positives, strict=True) if count in (0, len(targets))]
-    if one_sided:
-        raise ValueError(
-            f"tags without positives or without negatives among {len(targets)} {split} tracks: {one_sided}"
-        )
+    if not ((num_positives > 0) & (num_positives < len(targets))).any():
+        raise ValueError(f"of {len(classes)} tags, each has none or all of the {len(targets)} {split} tracks: no score")
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenreScores:
-    """The share of tracks whose most probable class is right, over all tracks and as the mean over the classes."""
+    """The share of tracks whose most probable class is right, over all tracks and as the mean over the classes.
+
+    Classes without a track in the split have no part in the mean: `num_scored` of `num_classes` have.
+    """
 
     accuracy: float
     balanced_accuracy: float
+    num_scored: int
+    num_classes: int
+
+    @property
+    def averages(self) -> dict[str, float]:
+        """Both scores, and over how many classes they are if some have no track."""
+        scores = {"accuracy": self.accuracy, "balanced_accuracy": self.balanced_accuracy}
+        return scores if self.num_scored == self.num_classes else scores | {"num_genres": float(self.num_scored)}
 
 
 def genre_scores(
@@ -165,25 +182,20 @@ def genre_scores(
     """Score genre probabilities of whole tracks; `targets` are indices into `classes`.
 
     Raises:
-        ValueError: naming the classes that no track of the split has, or probabilities that are not finite.
+        ValueError: probabilities that are not finite.
     """
-    from sklearn.metrics import accuracy_score, balanced_accuracy_score
+    from sklearn.metrics import accuracy_score, recall_score
 
-    check_genres(targets, classes=classes, split=split)
     if not np.isfinite(probabilities).all():
         raise ValueError(f"probabilities of the {split} tracks are not all finite")
     answers = probabilities.argmax(axis=1)
     return GenreScores(
         accuracy=float(accuracy_score(targets, answers)),
-        balanced_accuracy=float(balanced_accuracy_score(targets, answers)),
+        # The mean recall of the classes that are there, also where another one was answered.
+        balanced_accuracy=float(recall_score(targets, answers, labels=np.unique(targets), average="macro")),
+        num_scored=len(np.unique(targets)),
+        num_classes=len(classes),
     )
-
-
-def check_genres(targets: Integer[np.ndarray, " track"], *, classes: Sequence[str], split: str) -> None:
-    """ValueError, naming the classes that no track of the split has."""
-    absent = [name for index, name in enumerate(classes) if index not in targets]
-    if absent:
-        raise ValueError(f"classes without a track among {len(targets)} {split} tracks: {absent}")
 
 
 def _check_finite(estimate: Tensor) -> None:

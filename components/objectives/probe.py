@@ -4,6 +4,7 @@ Each track becomes the mean and the standard deviation over time of its log-mel,
 maps; a logistic regression works on the standardised features. The separator does not learn.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -136,12 +137,22 @@ class LinearProbe:
     mean: Float[np.ndarray, " feature"]
     scale: Float[np.ndarray, " feature"]
     model: Any
+    num_classes: int
 
     @classmethod
     def fit(
-        cls, features: Float[np.ndarray, "track feature"], targets: np.ndarray, inverse_regularisation: float
+        cls,
+        features: Float[np.ndarray, "track feature"],
+        targets: np.ndarray,
+        inverse_regularisation: float,
+        *,
+        num_classes: int | None = None,
     ) -> "LinearProbe":
-        """`targets`: 0 or 1 of each tag, both of which every tag has, or the index of each track's genre."""
+        """`targets`: 0 or 1 of each tag, or the index of each track's genre.
+
+        A tag that no track, or every track, has, is told to none, or to all; a genre that no track has, to none.
+        `num_classes`: None for those of the targets.
+        """
         from sklearn.linear_model import LogisticRegression
         from sklearn.multiclass import OneVsRestClassifier
         from sklearn.preprocessing import StandardScaler
@@ -152,20 +163,42 @@ class LinearProbe:
         if targets.ndim == 2:
             model = OneVsRestClassifier(model)
         # As many threads as the stage was given, so equal numbers of threads give equal bits.
-        with threadpool_limits(torch.get_num_threads()):
+        with threadpool_limits(torch.get_num_threads()), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Label (not )?.* is present in all training examples")
             model.fit(scaler.transform(features), targets)
-        return cls(mean=scaler.mean_, scale=scaler.scale_, model=model)  # pyright: ignore[reportArgumentType]
+        mean, scale = scaler.mean_, scaler.scale_
+        num_classes = num_classes or len(model.classes_)
+        return cls(mean=mean, scale=scale, model=model, num_classes=num_classes)  # pyright: ignore[reportArgumentType]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Its weights by name: a row and an offset for each class."""
-        learned = getattr(self.model, "estimators_", [self.model])
+        """Its weights by name: a row and an offset for each tag, or each genre of the `classes` if some were absent."""
+        learned = [self._line(model) for model in getattr(self.model, "estimators_", [self.model])]
+        classes = {} if self._knows_all else {"classes": np.asarray(self.model.classes_, dtype=np.int64)}
         return {
             "mean": self.mean,
             "scale": self.scale,
-            "weights": np.concatenate([model.coef_ for model in learned]),
-            "offsets": np.concatenate([model.intercept_ for model in learned]),
+            "weights": np.concatenate([weights for weights, _ in learned]),
+            "offsets": np.concatenate([offsets for _, offsets in learned]),
+            **classes,
         }
+
+    def _line(self, model: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Weights and offsets; of a tag that is told to all or to none, the offset is infinite."""
+        if hasattr(model, "coef_"):
+            return model.coef_, model.intercept_
+        is_told = bool(model.predict(self.mean[None])[0])
+        return np.zeros((1, len(self.mean))), np.array([np.inf if is_told else -np.inf])
+
+    @property
+    def _knows_all(self) -> bool:
+        """Whether there is an answer for every class; of tags there always is."""
+        return len(self.model.classes_) == self.num_classes
 
     def probabilities(self, features: Float[np.ndarray, "track feature"]) -> Float[np.ndarray, "track class"]:
         """Of each tag separately; of genres they sum to 1."""
-        return self.model.predict_proba((features - self.mean) / self.scale)
+        told = self.model.predict_proba((features - self.mean) / self.scale)
+        if self._knows_all:
+            return told
+        found = np.zeros((len(features), self.num_classes))
+        found[:, self.model.classes_] = told
+        return found

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from study.cluster.execution import Execution
+from study.command.display import say
 from study.corpora.corpora import Corpora
 from study.design.metrics import METRICS
 from study.design.study import PlannedRun, Study
@@ -89,16 +90,16 @@ def with_known_groups(
 
 def print_plan(study: Study, runs: Iterable[PlannedRun], graph: StageGraph, store: Store, console: Console) -> None:
     """Prints the arms with their factors, the stages, and which of these are done."""
-    _say(console, headline(study, runs, graph))
+    say(console, headline(study, runs, graph))
     rows = [("arm", *study.arms[0].trial.factors), *((arm.name, *arm.trial.factors.values()) for arm in study.arms)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        _say(console, f"  {'  '.join(cells)}".rstrip())
+        say(console, f"  {'  '.join(cells)}".rstrip())
     done = store.done_identities(graph.identities)
     for stage in graph:
-        _say(console, f"  {'done  ' if stage.identity in done else 'to run'}  {stage.identity[:8]}  {stage.label}")
-    _say(console, f"{len(done)} of {len(graph)} stages are done; {len(graph) - len(done)} would run.")
+        say(console, f"  {'done  ' if stage.identity in done else 'to run'}  {stage.identity[:8]}  {stage.label}")
+    say(console, f"{len(done)} of {len(graph)} stages are done; {len(graph) - len(done)} would run.")
 
 
 def smallest_effect(study: Study, spreads: Mapping[tuple[str, str, str], float]) -> str:
@@ -179,7 +180,3 @@ def _change(before: str | None, after: str | None) -> str:
     if before is None:
         return "comes from a stage, was drawn at random"
     return "is drawn at random, came from a stage" if after is None else "comes from another stage"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
+from study.command.display import say
 from study.design.baselines import baselines
 from study.design.metrics import METRICS
 from study.records.records import Records, Run
@@ -31,6 +32,7 @@ class Summary:
         metrics: metric -> arm -> seed -> value.
         groups: group of tags -> arm -> seed -> mean ROC-AUC.
         separators: source -> "si_sdr" or "si_sdr_mixture" -> seed -> dB; "vocals of 4" if four are separated at once.
+        unscored: tags that no test track, or every one, has; they have no part in the macro averages.
         stars: (arm, metric or group) whose planned comparison with its baseline is significant.
     """
 
@@ -42,6 +44,7 @@ class Summary:
     metrics: Mapping[str, ByArm]
     groups: Mapping[str, ByArm]
     separators: Mapping[str, ByArm]
+    unscored: Sequence[str] = ()
     stars: frozenset[tuple[str, str]] = frozenset()
 
     @classmethod
@@ -54,7 +57,7 @@ class Summary:
         keys = ("study", "arm", "seed", "final_stage")
         rows = [row for row in records.read("runs").to_pylist() if tuple(row[key] for key in keys) in planned]
         done = [row for row in rows if row["state"] == "done"]
-        tags = records.read("tag_metrics", stages={row["final_stage"] for row in done}) if groups else None
+        tags = records.read("tag_metrics", stages={row["final_stage"] for row in done})
         stages = records.read("stages", stages={stage for row in done for stage in row["stages"]})
         return cls(
             task=task,
@@ -67,8 +70,9 @@ class Summary:
                 name: _by_arm([row | {"value": dict(row["metrics"])[name]} for row in done], "value")
                 for name in METRICS[task]
             },
-            groups={name: _group(tags, done, members) for name, members in groups.items()} if tags is not None else {},
+            groups=_groups(tags, done, groups),
             separators=_separators(stages),
+            unscored=_unscored(tags),
         )
 
     @property
@@ -102,13 +106,24 @@ def _by_arm(rows: Iterable[dict[str, Any]], column: str) -> dict[str, dict[int, 
     return found
 
 
+def _groups(tags: pa.Table, done: Sequence[dict[str, Any]], groups: Mapping[str, Sequence[str]]) -> dict[str, ByArm]:
+    """The groups; once something is done, without those of which no tag has a score."""
+    found = {name: _group(tags, done, members) for name, members in groups.items()}
+    return {name: values for name, values in found.items() if values or not done}
+
+
 def _group(tags: pa.Table, done: Iterable[dict[str, Any]], members: Sequence[str]) -> ByArm:
     """The mean ROC-AUC of a group of tags, by arm and seed."""
     chosen = tags.filter(pc.field("class").isin(list(members)))
     means = chosen.group_by("stage").aggregate([("roc_auc", "mean")]).to_pylist()
-    by_stage = {row["stage"]: row["roc_auc_mean"] for row in means}
+    by_stage = {row["stage"]: row["roc_auc_mean"] for row in means if row["roc_auc_mean"] is not None}
     rows = [row | {"mean": by_stage[row["final_stage"]]} for row in done if row["final_stage"] in by_stage]
     return _by_arm(rows, "mean")
+
+
+def _unscored(tags: pa.Table) -> list[str]:
+    means = tags.group_by("class").aggregate([("roc_auc", "mean")]).to_pylist()
+    return sorted(row["class"] for row in means if row["roc_auc_mean"] is None)
 
 
 def _separators(stages: pa.Table) -> dict[str, dict[str, dict[int, float]]]:
@@ -157,6 +172,7 @@ def _show_runs(summary: Summary, console: Console) -> None:
     against = f"; then the difference to {others}, paired by seed (seeds above it)" if others else ""
     _say(console, f"\n[bold]{summary.task.capitalize()}[/]: mean ± sd over {_seeds(summary.num_seeds)}{against}")
     console.print(_table(summary, summary.metrics, titles=METRICS[summary.task]), soft_wrap=True)
+    _say_unscored(summary, console)
     if summary.groups:
         _say(console, "\n[bold]Groups of tags[/]: ROC-AUC, the mean over the group's tags")
         sources = {arm: factors["source"] for arm, factors in summary.arms.items()}
@@ -177,6 +193,12 @@ def _show_probes(summary: Summary, console: Console) -> None:
     name = next(iter(METRICS[summary.task]))
     columns = {**summary.groups, name: summary.metrics[name]}
     console.print(_table(summary, columns, titles=METRICS[summary.task]), soft_wrap=True)
+    _say_unscored(summary, console)
+
+
+def _say_unscored(summary: Summary, console: Console) -> None:
+    if summary.unscored:
+        say(console, f"Not in the averages, since no test track, or every one, has them: {', '.join(summary.unscored)}")
 
 
 def _say(console: Console, text: str) -> None:

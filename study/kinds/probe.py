@@ -13,7 +13,7 @@ from components.corpora.labels import Labels, with_labels
 from components.networks.batch_norm import calibrate_batch_norm
 from components.networks.initialisation import initialise, load_strictly
 from components.objectives.classification import TrackScores
-from components.objectives.metrics import check_genres, check_tags, genre_scores, tagging_scores
+from components.objectives.metrics import check_tags, genre_scores, tagging_scores
 from components.objectives.probe import LinearProbe, ProbeConfig, ProbeNetwork, track_features
 from components.random_streams import numpy_generator
 from components.training.checkpoint import weights_from_bytes, weights_to_bytes
@@ -99,7 +99,7 @@ def _best_probe(
     best, rows = None, []
     for number, strength in enumerate(config.inverse_regularisations):
         started = time.perf_counter()
-        probe = LinearProbe.fit(features, targets, strength)
+        probe = LinearProbe.fit(features, targets, strength, num_classes=len(corpus.classes))
         scores = metrics_of(_measure(corpus, truth, probe.probabilities(held_out), "validation"))
         row = {"epoch": number, "step": number + 1, "phase": "0", "inverse_regularisation": strength, **scores}
         if best is None or scores[_monitor(corpus)] > max(earlier[_monitor(corpus)] for earlier in rows):
@@ -120,11 +120,13 @@ def _measure(corpus: Corpus, targets: np.ndarray, probabilities: np.ndarray, spl
 
 def _check(config: ProbeStage, corpus_path: str, num_workers: int) -> None:
     corpus = with_labels(Corpus.open(corpus_path), config.labels)
-    check = check_tags if corpus.kind == "tagging" else check_genres
     for split in SPLITS:
         tracks = corpus.indices(split)
         corpus.tiles(tracks, config.probe.num_samples)
-        check(corpus.labels(tracks).numpy(), classes=corpus.classes, split=split)
+        if corpus.kind == "tagging":
+            check_tags(corpus.labels(tracks).numpy(), classes=corpus.classes, split=split)
+        elif len(np.unique(corpus.labels(tracks).numpy())) < 2:
+            raise ValueError(f"{corpus.folder} has a single genre among its {split} tracks: nothing to tell apart")
 
 
 PROBE = StageKind(name="probe", version=1, run=_probe, check=_check, work=probe_work)

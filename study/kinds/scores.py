@@ -9,8 +9,8 @@ from components.objectives.metrics import GenreScores, TaggingScores
 
 
 def metrics_of(measured: TaggingScores | GenreScores) -> dict[str, float]:
-    """The scores over all classes."""
-    return {name: value for name, value in vars(measured).items() if name != "tags"}
+    """The scores over all classes, or over those that the split has."""
+    return measured.averages
 
 
 def score_tables(corpus: Corpus, scores: TrackScores, measured: TaggingScores | GenreScores) -> dict[str, pa.Table]:

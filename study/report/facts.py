@@ -156,8 +156,27 @@ class Facts:
         return (
             f"  SELECT {text(name)} AS tag_group, arm, seed, final_stage, avg(t.roc_auc) AS value\n"
             f"  FROM tag_metrics t JOIN runs ON t.stage = runs.final_stage\n"
-            f"  WHERE {self.where(arms)} AND t.class IN ({listed(self.groups[name])})\n  GROUP BY ALL"
+            f"  WHERE {self.where(arms)} AND t.class IN ({listed(self.groups[name])})\n"
+            f"    AND isfinite(t.roc_auc)\n  GROUP BY ALL"
         )
+
+    def macro_note(self, task: str) -> str:
+        """Over what the averages are, if the test split lacks some classes; else ""."""
+        if task == "genre":
+            column = "num_genres" if self.has("runs", "num_genres") else "NULL"
+            rows = self.ask(f"SELECT max({column}) AS num FROM runs WHERE {self.planned(self.of_task(task))}").rows
+            num = rows[0]["num"]
+            return f" Balanced accuracy: over the {num:.0f} genres that the test split has." if num else ""
+        where = f"{self.where(self.of_task(task))} AND t.split = 'test'"
+        rows = self.ask(
+            "SELECT t.class, bool_or(isfinite(t.roc_auc)) AS has_score\n"
+            f"FROM tag_metrics t JOIN runs ON t.stage = runs.final_stage\nWHERE {where}\nGROUP BY ALL ORDER BY ALL"
+        ).rows
+        lacking = [row["class"] for row in rows if not row["has_score"]]
+        there = (
+            f" Macro averages: over {len(rows) - len(lacking)} of {len(rows)} tags. No test track, or every one, has"
+        )
+        return f"{there}: {', '.join(lacking)}." if lacking else ""
 
     def group_values(self, group: str) -> dict[str, dict[int, float]]:
         """Arm -> seed -> the mean ROC-AUC of a group's tags."""

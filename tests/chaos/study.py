@@ -117,6 +117,10 @@ class DisturbedStudy:
         code = self._driver.poll()
         if code == -signal.SIGKILL and any(kind.startswith("driver") for kind in self._taken()):
             return False
+        if code == -signal.SIGKILL and any((self._orders.parent / "orders.done").iterdir()):
+            # It took an order that was meant for a worker: it writes the end of stages that it gives up.
+            self._start_driver()
+            return False
         if code == EXIT_FAILED and f"times {GIVEN_UP}" in self.said[self._num_said :]:
             self._start_driver()
             return False

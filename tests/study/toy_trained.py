@@ -18,7 +18,9 @@ from study.store.store import Store
 from tests.study.toy_study import Bench, open_all, recipe
 
 
-def train(study: Study, folders: Mapping[str, Path], store: Store) -> None:
+def train(
+    study: Study, folders: Mapping[str, Path], store: Store, groups: Mapping[str, list[str]] | None = None
+) -> None:
     """Trains every run of the study and records it, as its command would."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -33,7 +35,7 @@ def train(study: Study, folders: Mapping[str, Path], store: Store) -> None:
     torch.set_num_threads(threads)
     records.rebuild()
     records.write_runs([_run(study.name, arm, seed, final) for (arm, seed), final in finals.items()])
-    records.write_study(_described(study, Corpus.open(folders["tagging"])))
+    records.write_study(_described(study, Corpus.open(folders["tagging"])) | {"groups": groups or {}})
 
 
 def _run(study: str, arm: Arm, seed: int, final: Stage) -> Run:
@@ -44,6 +46,8 @@ def _run(study: str, arm: Arm, seed: int, final: Stage) -> Run:
 
 
 def _described(study: Study, corpus: Corpus) -> dict:
+    names = ("name", "digest", "counts", "excluded", "rejects")
+    facts = {name: getattr(corpus.manifest, name) for name in names}
     return {
         "name": study.name,
         "preset": "toy",
@@ -51,7 +55,7 @@ def _described(study: Study, corpus: Corpus) -> dict:
         "seeds": list(study.seeds),
         "comparisons": [],
         "groups": {},
-        "corpora": {"tagging": {"name": corpus.name, "digest": corpus.digest, "place": str(corpus.folder)}},
+        "corpora": {"tagging": {"place": str(corpus.folder), **facts}},
     }
 
 

@@ -64,7 +64,7 @@ def _scores(facts: Facts, task: str, arms: list[str]) -> list[Table]:
         Table(
             key=f"arms-{task}",
             caption=f"{task.capitalize()}: mean ± sd over {len(facts.seeds)} seeds, test split. "
-            f"{reference}: {factors}.",
+            f"{reference}: {factors}.{facts.macro_note(task)}",
             columns=columns("arm", f"differs from {reference} in", *metrics.values(), words=2),
             rows=rows,
             sql=sql or [f"SELECT arm, seed, state\nFROM runs\nWHERE {facts.planned(arms)}"],

@@ -46,7 +46,7 @@ def section(facts: Facts, comparing: StudyComparisons) -> Section | None:
         if found:
             blocks += [bars(found), *([intervals(found)] if found.tracks else []), _interval_table(facts, found)]
     blocks.append(_all(facts, arms, [tag for _, tag in tags]))
-    return Section(key="tags", title=TITLE, says=SAYS, blocks=blocks)
+    return Section(key="tags", title=TITLE, says=f"{SAYS}{facts.macro_note('tagging')}", blocks=blocks)
 
 
 def _groups(facts: Facts, comparing: StudyComparisons, arms: list[str]) -> list[Table | Figure]:

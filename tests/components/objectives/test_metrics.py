@@ -111,10 +111,14 @@ def test_a_perfect_ranking_scores_one_and_ties_score_half():
 
 
 @pytest.mark.parametrize("value", [0, 1])
-def test_a_tag_without_positives_or_negatives_is_named(value):
+def test_a_tag_without_positives_or_negatives_has_no_score_and_no_part_in_the_mean(value):
     targets = np.array([[0, value], [1, value]])
-    with pytest.raises(ValueError, match=r"2 validation tracks: \['flute'\]"):
-        tagging_scores(targets, np.full((2, 2), 0.5), classes=["drums", "flute"], split="validation")
+    scores = tagging_scores(targets, np.array([[0.2, 0.5], [0.4, 0.1]]), classes=["drums", "flute"], split="test")
+    drums, flute = scores.tags
+    assert (drums.roc_auc, flute.roc_auc, flute.pr_auc, flute.num_positives) == (1, None, None, 2 * value)
+    assert scores.averages == {"roc_auc": 1, "pr_auc": 1, "num_tags": 1}
+    with pytest.raises(ValueError, match="of 1 tags, each has none or all of the 2 validation tracks: no score"):
+        tagging_scores(targets[:, 1:], np.full((2, 1), 0.5), classes=["flute"], split="validation")
 
 
 def test_accuracy_counts_tracks_and_balanced_accuracy_classes():
@@ -124,9 +128,10 @@ def test_accuracy_counts_tracks_and_balanced_accuracy_classes():
     assert (scores.accuracy, scores.balanced_accuracy) == (0.75, 0.5)
 
 
-def test_a_genre_without_tracks_is_named():
-    with pytest.raises(ValueError, match=r"2 test tracks: \['folk'\]"):
-        genre_scores(np.array([0, 0]), np.full((2, 2), 0.5), classes=["rock", "folk"], split="test")
+def test_a_genre_without_tracks_has_no_part_in_the_mean_even_if_it_is_answered():
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8]])
+    scores = genre_scores(np.array([0, 0]), probabilities, classes=["rock", "folk"], split="test")
+    assert scores.averages == {"accuracy": 0.5, "balanced_accuracy": 0.5, "num_genres": 1}
 
 
 def test_probabilities_that_are_not_finite_have_no_score():

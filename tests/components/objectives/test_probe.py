@@ -86,6 +86,24 @@ def test_a_feature_that_never_changes_does_no_harm():
     assert np.isfinite(LinearProbe.fit(features, targets, 1.0).probabilities(features)).all()
 
 
+def test_a_tag_that_training_says_nothing_about_is_told_to_none_or_to_all():
+    features = np.random.default_rng(0).standard_normal((20, 2))
+    targets = np.stack([features[:, 0] > 0, np.zeros(20), np.ones(20)], axis=1)
+    probe = LinearProbe.fit(features, targets, 1.0)
+    assert (probe.probabilities(features)[:, 1:] == [0, 1]).all()
+    assert probe.arrays()["weights"].shape == (3, 2) and probe.arrays()["offsets"][1:].tolist() == [-np.inf, np.inf]
+
+
+def test_a_genre_that_training_lacks_is_told_to_none():
+    features = np.random.default_rng(0).standard_normal((30, 2))
+    targets = np.where(features[:, 0] > 0, 3, np.where(features[:, 1] > 0, 1, 0))
+    probe = LinearProbe.fit(features, targets, 1.0, num_classes=5)
+    probabilities = probe.probabilities(features)
+    assert probabilities.shape == (30, 5) and not probabilities[:, [2, 4]].any()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    assert probe.arrays()["classes"].tolist() == [0, 1, 3]
+
+
 def test_moments_are_taken_in_full_precision(corpus):
     """Of maps, which are bf16 under autocast: squares of 8 bits would leave no deviation."""
     probe = network(replace(ALL, features=("maps",)))

@@ -102,7 +102,7 @@ def test_a_corpus_without_tagged_tracks_is_refused_before_training(options, tmp_
         for number in range(24):
             waveform = np.ones(2 * SEGMENT, dtype=np.int16)
             writer.add(str(number), waveform, split=SPLITS[number % 3], labels=[])
-    with pytest.raises(ValueError, match="without positives or without negatives among 8 validation tracks"):
+    with pytest.raises(ValueError, match="of 1 tags, each has none or all of the 8 validation tracks"):
         command(replace(options, tagging_corpus=str(tmp_path / "tags")))
 
 
