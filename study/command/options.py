@@ -31,6 +31,10 @@ class ExecutionOptions:
     imagenet_weights: str = ""
     """File with a vision transformer's weights (.npz or .safetensors).
     Default: downloaded from the hub that timm uses."""
+    start_separator: str = ""
+    """Folder of a separator that experiments/export.py made. Arms of its source take it and train none."""
+    start_backend: str = ""
+    """Folder of a bare backend that experiments/export.py made. Backends of its kind start from it, not at random."""
     verify: bool = False
     """First read every corpus whole and compare it with its checksum."""
     precision: Literal["auto", "float32", "bf16"] = "auto"

@@ -13,6 +13,7 @@ from study.cluster.expected_seconds import MEASURED_COLUMNS, ExpectedSeconds
 from study.command.display import generation_progress
 from study.command.options import ExecutionOptions, corpora_folder
 from study.command.preset import Preset
+from study.command.starts import Starts
 from study.corpora.corpora import Corpora, open_corpora
 from study.design.trial import Trial
 from study.kinds.weights import add_weights, check_weights_file, weights_to_plan_with
@@ -29,7 +30,14 @@ class ResolvedOptions:
     """
 
     def __init__(
-        self, trials: Sequence[Trial], name: str, preset: Preset, options: ExecutionOptions, console: Console
+        self,
+        trials: Sequence[Trial],
+        name: str,
+        preset: Preset,
+        options: ExecutionOptions,
+        *,
+        starts: Starts,
+        console: Console,
     ) -> None:
         from_imagenet = {trial.backend for trial in trials if trial.weights == "imagenet"}
         check_weights_file(options.imagenet_weights, wanted=bool(from_imagenet))
@@ -37,7 +45,7 @@ class ResolvedOptions:
         self.store.check_writable()
         self.corpora = self._open_corpora(trials, preset, options, console)
         self.execution: Execution = options.execution(self.store.location, self.corpora.places)
-        self.recipe = replace(preset.recipe, arithmetic=options.arithmetic())
+        self.recipe = starts.in_recipe(replace(preset.recipe, arithmetic=options.arithmetic()), self.store)
         if from_imagenet:
             backends = [entry.network for name, entry in preset.recipe.backends.items() if name in from_imagenet]
             say = partial(console.print, highlight=False, soft_wrap=True)
@@ -53,7 +61,9 @@ class ResolvedOptions:
         self, trials: Sequence[Trial], preset: Preset, options: ExecutionOptions, console: Console
     ) -> Corpora:
         tasks: list[Kind] = [trial.task for trial in trials]
-        needs_separation = any(trial.source not in (None, "none") for trial in trials)
+        needs_separation = any(
+            trial.source not in (None, "none") and trial.separators != "exported" for trial in trials
+        )
         kinds: list[Kind] = [*(["separation"] if needs_separation else []), *dict.fromkeys(tasks)]
         given = options.given_corpora
         folder = corpora_folder(self.store.location) if any(given[kind] is None for kind in kinds) else Path()

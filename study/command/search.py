@@ -18,6 +18,7 @@ from study.command.exit_code import EXIT_FAILED, exit_code
 from study.command.preset import Preset, preset_of, with_available_weights
 from study.command.resolved_options import ResolvedOptions
 from study.command.search_options import SearchOptions
+from study.command.starts import Starts
 from study.design.arms import Arm
 from study.design.hyperparameters import Hyperparameters, last_training
 from study.design.metrics import METRICS
@@ -94,7 +95,10 @@ class SearchCommand:
         arms = with_available_weights(
             Study(name=self.name, arms=chosen, seeds=[options.seed]), preset, options, self._say
         ).arms
-        self.resolved = ResolvedOptions([arm.trial for arm in arms], self.name, preset, options, console)
+        starts = Starts.given(options, preset.recipe)
+        arms = starts.started(arms)
+        trials = [arm.trial for arm in arms]
+        self.resolved = ResolvedOptions(trials, self.name, preset, options, starts=starts, console=console)
         self.store, self.execution = self.resolved.store, self.resolved.execution
         self.progress = Progress()
         lock = self.store.storage.local_path(f"{FOLDER}/{slug(self.name)}.lock")

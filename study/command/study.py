@@ -15,6 +15,7 @@ from study.command.exit_code import EXIT_FAILED, exit_code
 from study.command.options import Options
 from study.command.preset import Preset, preset_of, with_available_weights
 from study.command.resolved_options import ResolvedOptions
+from study.command.starts import Starts
 from study.design.metrics import METRICS
 from study.design.study import Study
 from study.records.records import Records, Run
@@ -81,10 +82,11 @@ class StudyCommand:
         tuned = f"-tuned-{self.winner_file.digest[:8]}" if self.winner_file else ""
         study = replace(study, name=f"{study.name}-{options.preset}{tuned}", seeds=tuple(seeds))
         self.options, self.console = options, console
-        self.study = with_available_weights(study, preset, options, self._say)
-        self.resolved = ResolvedOptions(
-            [arm.trial for arm in self.study.arms], self.study.name, preset, options, console
-        )
+        study = with_available_weights(study, preset, options, self._say)
+        starts = Starts.given(options, preset.recipe)
+        self.study = replace(study, arms=starts.started(study.arms))
+        trials = [arm.trial for arm in self.study.arms]
+        self.resolved = ResolvedOptions(trials, self.study.name, preset, options, starts=starts, console=console)
         self.store, self.corpora, self.execution = self.resolved.store, self.resolved.corpora, self.resolved.execution
         self.groups = plan.known_groups(groups or {}, self.corpora)
         self.study, left_out = plan.with_known_groups(self.study, groups or {}, self.groups)

@@ -162,7 +162,7 @@ def conclude(summary: Summary, console: Console, *, generated: bool = True) -> N
         )
     if "three-stage" in [factors["scheme"] for factors in summary.arms.values()]:
         _say(console, "Three-stage arms train their backend twice as long: alone, then within the joint network.")
-    if "shared" in [factors.get("separators") for factors in summary.arms.values()]:
+    if {"shared", "exported"} & {factors.get("separators") for factors in summary.arms.values()}:
         _say(console, "All seeds share their separators: a result about a source holds for that one separator.")
     console.print(_caution(summary, generated), highlight=False)
 

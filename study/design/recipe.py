@@ -31,6 +31,7 @@ class Recipe:
         separation_frames, separation_evaluation_frames: length of separation segments in training and in scoring.
         probe_frames: length of a probe's segments.
         weights: the file that backends with weights "imagenet" start from.
+        start_separator, start_backend: those of arms with separators, or weights, "exported".
     """
 
     spectrogram: SpectrogramConfig = SpectrogramConfig()
@@ -47,4 +48,6 @@ class Recipe:
     adapters_initial_std: float | None = None
     calibration_batches: int = 16
     weights: Weights | None = None
+    start_separator: Weights | None = None
+    start_backend: Weights | None = None
     arithmetic: Arithmetic = Arithmetic()

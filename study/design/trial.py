@@ -12,9 +12,9 @@ from components.objectives.probe import Feature, checked_features
 Source = Literal["none", "bass", "drums", "other", "vocals", "multiple"]
 Scheme = Literal["two-stage", "three-stage", "probe"]
 Backend = Literal["cnn", "ast"]
-BackendStart = Literal["random", "imagenet"]
+BackendStart = Literal["random", "imagenet", "exported"]
 UNetTraining = Literal["frozen", "finetuned", "slow"]
-Separators = Literal["per seed", "shared"]
+Separators = Literal["per seed", "shared", "exported"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Trial:
         adapters: what the adapters' weights start from.
         inputs: what the backend hears.
         unet: whether the U-Net learns in the joint finetuning; "slow": at a smaller learning rate.
-        separators: whether each seed trains its own separator, or all seeds share one.
+        separators: whether each seed trains its own separator, or all seeds share one, or one that was exported.
         probe: the features of a linear probe.
         labels: how many labelled tracks the backend or probe is trained on: a number, a share below 1, or "all". A
             seed's tracks are the same for all arms, and a part of those of its larger numbers.
@@ -80,6 +80,8 @@ class Trial:
         if self.insertion is not None:
             # The order of the decoder levels makes no difference: one set is one level.
             object.__setattr__(self, "insertion", checked_levels(self.insertion))
+        if self.separators == "exported" and self.source == "none":
+            raise ValueError("Trial.separators is 'exported' and source 'none'; a random U-Net is not exported")
         if self.probe is not None:
             object.__setattr__(self, "probe", checked_features(self.probe))
         if self.is_bare and self.probe not in (None, ("mixture",)):

@@ -58,6 +58,7 @@ def _finetuning(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -> St
             separator_seed=SHARED_SEED if trial.source == "none" and trial.separators == "shared" else None,
             arithmetic=recipe.arithmetic,
             labels=_labels(trial, seed, corpora),
+            separator_weights=_separator_weights(trial, recipe),
         ),
         corpus=corpora.of(trial.task).digest,
         parents=parents,
@@ -105,6 +106,7 @@ def _probe(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -> Stage:
             calibration_batches=_calibration_batches(trial, recipe),
             arithmetic=recipe.arithmetic,
             labels=_labels(trial, seed, corpora),
+            separator_weights=_separator_weights(trial, recipe),
         ),
         corpus=corpora.of(trial.task).digest,
         parents=_separator_parent(trial, seed, recipe, corpora),
@@ -134,7 +136,17 @@ def _calibration_batches(trial: Trial, recipe: Recipe) -> int:
 
 
 def _separator_parent(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -> dict[str, Stage]:
-    return {} if trial.source in (None, "none") else {"separator": _separation(trial, seed, recipe, corpora)}
+    if trial.source in (None, "none") or trial.separators == "exported":
+        return {}
+    return {"separator": _separation(trial, seed, recipe, corpora)}
+
+
+def _separator_weights(trial: Trial, recipe: Recipe) -> Weights | None:
+    if trial.separators != "exported":
+        return None
+    if recipe.start_separator is None:
+        raise ValueError("Trial.separators is 'exported', but no separator is given: --start-separator")
+    return recipe.start_separator
 
 
 def _separator_seed(trial: Trial, seed: int) -> int:
@@ -176,7 +188,7 @@ def _classification(trial: Trial, seed: int, recipe: Recipe, corpora: Corpora) -
             labels=_labels(trial, seed, corpora),
         ),
         corpus=corpora.of(trial.task).digest,
-        label=f"backend {trial.task} {trial.backend}{' imagenet' if trial.weights == 'imagenet' else ''}"
+        label=f"backend {trial.task} {trial.backend}{'' if trial.weights == 'random' else f' {trial.weights}'}"
         f"{_of_labels(trial)}, seed {seed}",
     )
 
@@ -202,6 +214,10 @@ def _backend(trial: Trial, recipe: Recipe, corpora: Corpora) -> BackendConfig:
 def _weights(trial: Trial, recipe: Recipe) -> Weights | None:
     if trial.weights == "random":
         return None
+    if trial.weights == "exported":
+        if recipe.start_backend is None:
+            raise ValueError("Trial.weights is 'exported', but no backend is given: --start-backend")
+        return recipe.start_backend
     if not _backend_recipe(trial, recipe).network.has_patches:
         raise ValueError(f"Trial.weights is {trial.weights!r}; there are none for backend {trial.backend!r}")
     if recipe.weights is None:

@@ -19,7 +19,7 @@ from study.kinds.arithmetic import Arithmetic, on_device, open_corpus
 from study.kinds.memory import classification_memory
 from study.kinds.scores import metrics_of, score_tables
 from study.kinds.training import check_training, evaluate_with, result_of, train
-from study.kinds.weights import Weights
+from study.kinds.weights import Weights, exported_backend_state
 from study.kinds.work import classification_work
 from study.stages.stage import StageKind, StageResult, StageRun
 
@@ -68,7 +68,9 @@ def _run(run: StageRun) -> StageResult:
 
 
 def pretrained_backend(drawn: Mapping[str, Tensor], backend: Any, weights: Weights, run: StageRun) -> dict[str, Tensor]:
-    """A backend's drawn state with the weights of a file in their place; the head stays drawn."""
+    """A backend's drawn state with the weights of a file in their place; a head that is not of them stays drawn."""
+    if weights.form == "exported":
+        return exported_backend_state(run.read_input(weights.sha256), drawn)
     return {**drawn, **backend_state(run.read_input(weights.sha256), weights.name, backend)}
 
 

@@ -27,8 +27,8 @@ class FinetuningStage:
 
     `unet`: whether the separator learns too. A random, frozen separator first gets BatchNorm statistics from
     `calibration_batches` batches of training segments. `weights`: what the backend starts from if no stage trained it.
-    `separator_seed` draws a random separator and calibrates it; None: `seed` does. `labels`: the training tracks; None:
-    all of them.
+    `separator_seed` draws a random separator and calibrates it; None: `seed` does. `separator_weights`: the separator,
+    if no stage trained it. `labels`: the training tracks; None: all of them.
     """
 
     seed: int
@@ -42,6 +42,7 @@ class FinetuningStage:
     separator_seed: int | None = field(default=None, metadata={"legacy": None})
     scored: Scored = field(default="test", metadata={"legacy": "test"})
     labels: Labels | None = field(default=None, metadata={"legacy": None})
+    separator_weights: Weights | None = field(default=None, metadata={"legacy": None})
 
 
 def _check(config: FinetuningStage, corpus_path: str, num_workers: int) -> None:
@@ -54,6 +55,8 @@ def _run(run: StageRun) -> StageResult:
     config: FinetuningStage = run.stage.config
     network = JointNetwork(config.joint)
     parents = {role: weights_from_bytes(run.read(role, WEIGHTS)) for role in run.stage.parents}
+    if config.separator_weights is not None:
+        parents["separator"] = weights_from_bytes(run.read_input(config.separator_weights.sha256))
     backend = submodule_state(parents["backend"], "backend") if "backend" in parents else None
     if config.weights is not None:
         drawn = initial_backend_state(config.joint.backend, config.seed)

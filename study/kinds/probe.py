@@ -19,7 +19,7 @@ from components.random_streams import numpy_generator
 from components.training.checkpoint import weights_from_bytes, weights_to_bytes
 from study.kinds.arithmetic import Arithmetic, compute_of, on_device, open_corpus
 from study.kinds.scores import metrics_of, score_tables
-from study.kinds.weights import WEIGHTS
+from study.kinds.weights import WEIGHTS, Weights
 from study.kinds.work import probe_work
 from study.stages.stage import StageKind, StageResult, StageRun
 
@@ -31,7 +31,7 @@ _log = logging.getLogger("study.stage")
 class ProbeStage:
     """Configuration of a probe. `seed` draws a separator that no stage trained, and the segments that calibrate it.
 
-    `labels`: the training tracks; None: all of them.
+    `labels`: the training tracks; None: all of them. `separator_weights`: the separator, if no stage trained it.
     """
 
     seed: int
@@ -39,6 +39,7 @@ class ProbeStage:
     calibration_batches: int
     arithmetic: Arithmetic
     labels: Labels | None = field(default=None, metadata={"legacy": None})
+    separator_weights: Weights | None = field(default=None, metadata={"legacy": None})
 
 
 def _probe(run: StageRun) -> StageResult:
@@ -62,7 +63,9 @@ def _probe(run: StageRun) -> StageResult:
 
 def _network(config: ProbeStage, corpus: Corpus, run: StageRun) -> ProbeNetwork:
     network = ProbeNetwork(config.probe)
-    if network.separator is not None and "separator" in run.stage.parents:
+    if network.separator is not None and config.separator_weights is not None:
+        load_strictly(network.separator, weights_from_bytes(run.read_input(config.separator_weights.sha256)))
+    elif network.separator is not None and "separator" in run.stage.parents:
         load_strictly(network.separator, weights_from_bytes(run.read("separator", WEIGHTS)))
     elif network.separator is not None:
         initialise(network.separator, config.seed, "separator")

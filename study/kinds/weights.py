@@ -1,12 +1,17 @@
 """Weights that were trained elsewhere: from a file or the hub into the store, where every worker finds them."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
 
 from components.networks.backend import BackendConfig
+from components.networks.initialisation import submodule_state
 from components.networks.spectrogram_transformer import SpectrogramTransformerConfig
 from components.networks.vit_weights import HUB_NAME, backend_state, fetch
+from components.training.checkpoint import weights_from_bytes
 from study.store.store import Store
 
 WEIGHTS = "weights.safetensors"
@@ -14,10 +19,17 @@ WEIGHTS = "weights.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """A file of weights that were trained elsewhere."""
+    """A file of weights that were trained elsewhere: a vision transformer's, or a network that a study exported."""
 
     name: str
     sha256: str
+    form: Literal["imagenet", "exported"] = field(default="imagenet", metadata={"legacy": "imagenet"})
+
+
+def exported_backend_state(data: bytes, drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A backend's drawn state with the weights of an exported bare backend; for other classes the last layer stays."""
+    found = submodule_state(weights_from_bytes(data), "backend")
+    return {name: found[name] if found[name].shape == like.shape else like for name, like in drawn.items()}
 
 
 def check_weights_file(place: str, *, wanted: bool) -> None:

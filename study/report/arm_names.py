@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 Factors = Mapping[str, str]
 _SOURCES = {"none": "random U-Net", "multiple": "U-Net pre-trained on all four sources"}
+_STARTS = {"imagenet": " from ImageNet weights", "exported": " from exported weights"}
 # What the words say already, or what says nothing to a reader of the sentence.
 _SAID = ("task", "backend", "source", "probe", "weights", "labels")
 
@@ -35,8 +36,7 @@ def _subject(factors: Factors) -> str:
         return "probe of the mixture" if source == "-" else f"probe of the {separator}"
     if source != "-":
         return separator
-    start = " from ImageNet weights" if factors["weights"] == "imagenet" else ""
-    return f"{factors['backend'].upper()} alone{start}"
+    return f"{factors['backend'].upper()} alone{_STARTS.get(factors['weights'], '')}"
 
 
 def _labels(arms: Mapping[str, Factors], own: Factors) -> str:
