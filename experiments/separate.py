@@ -47,6 +47,10 @@ class Options:
     keep: bool = False
     """Leave estimates that are there already as they are, and make only the others."""
 
+    def __post_init__(self) -> None:
+        if not self.songs:
+            raise ValueError("no song is given: name audio files, or folders of them")
+
 
 def main() -> int:
     options = tyro.cli(Options, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,))

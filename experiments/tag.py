@@ -43,7 +43,7 @@ class Options:
     seeds: int | Literal["all"] = "all"
     """Networks of all seeds, or of this one."""
     format: RowFormat = "table"
-    """Format of the scores. table: the most probable tags. Others: a row for each song and tag, as json lines."""
+    """Format of the scores. table: the most probable tags. Others: a row for each song and tag."""
     out: str = ""
     """File to write the scores to. Default: the terminal; Parquet needs a file."""
     over_time: bool = False
@@ -52,6 +52,8 @@ class Options:
     """Picture of the scores over time to draw (.png or .svg), a panel for each song."""
 
     def __post_init__(self) -> None:
+        if not self.songs:
+            raise ValueError("no song is given: name audio files, or folders of them")
         check_row_options(self.format, self.out)
         if self.plot and Path(self.plot).suffix not in (".png", ".svg"):
             raise ValueError(f"--plot is {self.plot}; the file's ending has to be .png or .svg")

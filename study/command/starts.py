@@ -8,8 +8,8 @@ from study.design.arms import Arm
 from study.design.recipe import Recipe
 from study.design.trial import Trial
 from study.design.trial_to_stages import SEPARATED
-from study.kinds.exported import Exported, backend_of, check_fits, read_exported, separator_of
 from study.store.store import Store
+from study.use.exported import Exported, backend_of, check_fits, read_exported, separator_of
 
 
 @dataclass(frozen=True, kw_only=True)

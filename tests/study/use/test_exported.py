@@ -9,10 +9,10 @@ from components.training.checkpoint import weights_from_bytes
 from study.design.arms import Arm
 from study.design.trial import Trial, bare_trial, probe_trial
 from study.design.trial_to_stages import final_stage
-from study.kinds.exported import backend_of, check_fits, read_exported, separator_of
 from study.kinds.weights import WEIGHTS, exported_backend_state
 from study.store.store import Store
 from study.use.export import export
+from study.use.exported import backend_of, check_fits, read_exported, separator_of
 from study.use.finished import separator, taggers
 from tests.study.command.test_study import command
 from tests.study.toy_study import REFERENCE, Bench, open_all, recipe
