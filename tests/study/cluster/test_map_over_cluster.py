@@ -1,10 +1,18 @@
-"""A data set is decoded by Ray's tasks, and is the same corpus as when it is decoded here."""
+"""What Ray's tasks make of files, all over the cluster, is what this process makes of them."""
 
+from contextlib import nullcontext
+from functools import partial
+
+import numpy as np
 import pytest
 
 from components.corpora.magnatagatune import magnatagatune
+from study.cluster import connection
 from study.cluster.map_over_cluster import map_over_cluster
 from study.corpora.preparation import prepare
+from study.use.finished import taggers
+from study.use.songs import find_songs, over_songs
+from study.use.tagging import tag
 from tests.components.corpora.downloads import write_magnatagatune
 
 pytestmark = pytest.mark.cluster
@@ -27,3 +35,17 @@ def test_ray_decodes_as_this_process_does(scratch, tmp_path):
     assert there.corpus.digest == here.corpus.digest
     assert [one["id"] for one in there.corpus.manifest.rejects] == ["3"]
     assert told[-1] == (7, 7) and there.unexpected["train"] == (1, 18_706)
+
+
+def test_songs_are_tagged_all_over_the_cluster_as_they_are_here(scratch, trained, songs, monkeypatch):
+    work = partial(tag, chosen=taggers(trained, seed=0), location=trained.location)
+    found, told = find_songs([str(songs)]).songs, []
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    here = over_songs(work, found, trained.location, lambda *numbers: None)
+    monkeypatch.setenv("RAY_ADDRESS", "the one of these tests")
+    monkeypatch.setattr(connection, "connected", lambda execution: nullcontext())
+    there = over_songs(work, found, trained.location, lambda *numbers: told.append(numbers))
+    assert [one.song for one in there] == [one.song for one in here] == [song.name for song in found]
+    for one, other in zip(there, here, strict=True):
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-6)
+    assert told == [(number, 8) for number in range(1, 9)]
