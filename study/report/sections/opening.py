@@ -103,7 +103,7 @@ def _clause(facts: Facts, one: ComparisonResult, further: FurtherSeeds | None) -
         return f"scores {'higher' if one.difference > 0 else 'lower'} than {other}{rest}: {numbers} *"
     if one.equivalent:
         return f"is equivalent to {other} within {one.margin:g}: {numbers}"
-    return f"shows no difference to {other}: {numbers}" + (f" ({further})" if further else "")
+    return f"is not shown to differ from {other}: {numbers}" + (f" ({further})" if further else "")
 
 
 def _not_shown(facts: Facts, told: Sequence[ComparisonResult], comparing: StudyComparisons) -> list[str]:

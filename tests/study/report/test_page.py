@@ -135,7 +135,7 @@ def test_the_answer_tells_what_is_undecided_from_what_is_not_shown(tmp_path):
     )
     first, second, third, *_ = build(Facts(store)).answer
     assert re.match(
-        r"In ROC-AUC, the U-Net pre-trained on vocals shows no difference to the CNN alone: .*, above on \d of 4 seeds "
+        r"In ROC-AUC, the U-Net pre-trained on vocals is not shown to differ from the CNN alone: .*, above on \d of 4 seeds "
         r"\(about [\d,]+ further seeds would show it, in \S+ CPU-hours\)\.$",
         first,
     )
@@ -155,7 +155,7 @@ def test_a_star_is_told_with_its_interval(tmp_path, monkeypatch):
         r"\+0\.\d{3} \[\+0\.\d{3}, \+0\.\d{3}\], above on 5 of 5 seeds \*\.$",
         page.answer[0],
     )
-    assert re.match(r"In ROC-AUC, the random U-Net shows no difference to the CNN alone: ", page.answer[1])
+    assert re.match(r"In ROC-AUC, the random U-Net is not shown to differ from the CNN alone: ", page.answer[1])
     assert page.answer[2] == "* Significant at 5 %, corrected for 2 planned tests (Holm)."
     tables = {table.key: table for table in page.tables}
     assert tables["planned-tagging"].rows[0][2].mark == "*" and tables["planned-tagging"].rows[1][2].mark == ""
