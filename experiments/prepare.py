@@ -234,7 +234,7 @@ def _print_corpus(prepared: Prepared, console: Console) -> None:
     if manifest.rejects:
         lines.append(f"Rejected: {len(manifest.rejects)} tracks; {folder}/manifest.json gives each with its reason")
     if fitted := manifest.recipe.get("fitted"):
-        lines.append(f"Fitted: {len(fitted)} songs were cut, padded or made quieter; manifest.json says by how much")
+        lines.append(f"Cut, padded or made quieter, to fit: {len(fitted)} tracks; manifest.json says by how much")
     if damaged := manifest.recipe.get("damaged"):
         lines.append(f"Damaged: {len(damaged)} tracks have packets that are now silent; manifest.json names them")
     for split, (found, published) in prepared.unexpected.items():

@@ -33,6 +33,7 @@ class Summary:
         groups: group of tags -> arm -> seed -> mean ROC-AUC.
         separators: source -> "si_sdr" or "si_sdr_mixture" -> seed -> dB; "vocals of 4" if four are separated at once.
         unscored: tags that no test track, or every one, has; they have no part in the macro averages.
+        num_tags: how many tags there are.
         stars: (arm, metric or group) whose planned comparison with its baseline is significant.
     """
 
@@ -45,6 +46,7 @@ class Summary:
     groups: Mapping[str, ByArm]
     separators: Mapping[str, ByArm]
     unscored: Sequence[str] = ()
+    num_tags: int = 0
     stars: frozenset[tuple[str, str]] = frozenset()
 
     @classmethod
@@ -73,6 +75,7 @@ class Summary:
             groups=_groups(tags, done, groups),
             separators=_separators(stages),
             unscored=_unscored(tags),
+            num_tags=len(tags["class"].unique()),
         )
 
     @property
@@ -198,7 +201,8 @@ def _show_probes(summary: Summary, console: Console) -> None:
 
 def _say_unscored(summary: Summary, console: Console) -> None:
     if summary.unscored:
-        say(console, f"Not in the averages, since no test track, or every one, has them: {', '.join(summary.unscored)}")
+        scored = f"{summary.num_tags - len(summary.unscored)} of {summary.num_tags} tags"
+        say(console, f"Averages: over {scored}. No test track, or every one, has: {', '.join(summary.unscored)}")
 
 
 def _say(console: Console, text: str) -> None:

@@ -71,4 +71,4 @@ def test_the_terminal_names_it(store):
     for probes in (False, True):
         console = Console(file=io.StringIO(), width=120)
         show(Summary.read(Records(store), runs, "tagging", GROUPS, probes=probes), console)
-        assert "since no test track, or every one, has them: sung" in console.file.getvalue()
+        assert "Averages: over 2 of 3 tags. No test track, or every one, has: sung" in console.file.getvalue()
