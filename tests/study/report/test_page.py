@@ -135,8 +135,8 @@ def test_the_answer_tells_what_is_undecided_from_what_is_not_shown(tmp_path):
     )
     first, second, third, *_ = build(Facts(store)).answer
     assert re.match(
-        r"In ROC-AUC, the U-Net pre-trained on vocals is not shown to differ from the CNN alone: .*, above on \d of 4 seeds "
-        r"\(about [\d,]+ further seeds would show it, in \S+ CPU-hours\)\.$",
+        r"In ROC-AUC, the U-Net pre-trained on vocals is not shown to differ from the CNN alone: .*, above on \d of "
+        r"4 seeds \(about [\d,]+ further seeds would show it, in \S+ CPU-hours\)\.$",
         first,
     )
     assert second.startswith("The smallest difference that 4 seeds could have shown is 0.")
