@@ -201,7 +201,7 @@ def test_every_option_is_a_site_fact_or_decides_what_is_trained():
     decisive |= {"separation_corpus", "tagging_corpus", "genre_corpus"}
     # GPUs compute in bf16 with synchronised statistics, unless the precision is given.
     decisive |= {"gpus_per_worker"}
-    decisive |= {"imagenet_weights", "hyperparameters"}
+    decisive |= {"imagenet_weights", "hyperparameters", "start_separator", "start_backend"}
     neither = {"plan", "explain", "stages_per_trial"}
     assert {field.name for field in dataclasses.fields(Options)} == {*SITE_OPTIONS} | decisive | neither
 
