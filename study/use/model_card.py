@@ -126,7 +126,8 @@ class ModelCard:
         stages = [self._network.stage]
         asked = self._study.ask(f"SELECT * FROM stages WHERE state = 'done' AND stage IN ({listed(stages)})")
         row = asked.rows[0]
-        factors = ", ".join(f"{name} {level}" for name, level in self._study.arms[self._network.arm].items())
+        levels = self._study.arms[self._network.arm].items()
+        factors = ", ".join(f"{name} {level}" for name, level in levels if level != "-")
         return [
             f"- arm “{self._network.arm}”: {factors}",
             f"- stage {self._network.stage}",
