@@ -13,7 +13,6 @@ from components.corpora.data_set import DataSet, DataSetTrack, required_paths
 from components.corpora.multitracks import NEEDED, STEMS, song_audio
 from components.corpora.own_table import read_table, split_of, text_of
 
-NUM_SONGS = 240
 DESCRIPTION = "data.json"
 _OWN_SOURCE = ("vocals", "bass", "drums")
 

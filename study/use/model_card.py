@@ -1,13 +1,14 @@
 """The card of an exported network: what it is, what it was trained on, how well it did, how to use it."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from study.report.arm_names import in_words
-from study.report.facts import Facts, listed, text
-from study.statistics.over_seeds import Interval
+from study.report.facts import Facts, text
+from study.statistics.over_seeds import Interval, spread
 from study.store.store import Store
 from study.use.finished import Network
 
@@ -96,9 +97,14 @@ class ModelCard:
             if own.get(name) is not None
         ]
 
+    @cached_property
+    def _row(self) -> dict[str, Any]:
+        """What the records say of the network's stage."""
+        sql = f"SELECT * FROM stages WHERE stage = {text(self._network.stage)} AND state = 'done'"
+        return self._study.ask(sql).rows[0]
+
     def _stage_scores(self) -> list[str]:
-        asked = self._study.ask(f"SELECT * FROM stages WHERE stage = {text(self._network.stage)} AND state = 'done'")
-        row = asked.rows[0]
+        row = self._row
         return [
             f"- {source}: SI-SDR {row[f'si_sdr_{source}']:.2f} dB on the test split "
             f"(the mixture itself: {row[f'si_sdr_mixture_{source}']:.2f} dB)"
@@ -123,9 +129,7 @@ class ModelCard:
         return lines
 
     def _origin(self) -> list[str]:
-        stages = [self._network.stage]
-        asked = self._study.ask(f"SELECT * FROM stages WHERE state = 'done' AND stage IN ({listed(stages)})")
-        row = asked.rows[0]
+        row = self._row
         levels = self._study.arms[self._network.arm].items()
         factors = ", ".join(f"{name} {level}" for name, level in levels if level != "-")
         return [
@@ -139,8 +143,6 @@ def _over(values: Sequence[float]) -> str:
     """The arm's mean with its 95 % interval over the seeds, where there are several."""
     if len(values) < 2:
         return ""
-    sd = float(np.std(values, ddof=1))
-    error = sd / len(values) ** 0.5
-    mean = float(np.mean(values))
-    found = Interval.around(mean, error, df=len(values) - 1, confidence=0.95, varies="seeds", num=len(values))
+    mean, sd, num = spread(np.array(values))
+    found = Interval.around(mean, sd / num**0.5, df=num - 1, confidence=0.95, varies="seeds", num=num)
     return f"; the arm's mean over {len(values)} seeds {mean:.4f}, 95 % interval [{found.low:.4f}, {found.high:.4f}]"
