@@ -4,14 +4,14 @@ The backend alone and the backend with a frozen U-Net (random, pre-trained on vo
 the labelled tracks. A seed's smaller part lies within its larger ones and is the same for all arms. Each U-Net is
 compared with the backend alone on as many labels, in the tags that its source should help with.
 
-    python experiments/labels.py --storage results/demo      # the demo's separators are used again
+    python experiments/labels.py --storage results/demo      # the demo's separators of vocals are used again
     python experiments/labels.py --preset paper --separation-corpus corpora/musdb18 --tagging-corpus corpora/mtat
 """
 
 import sys
 
 from components.networks.adapters import ALL_POINTS
-from experiments.presets import PRESETS
+from experiments.presets import LABELS
 from experiments.tag_groups import TAG_GROUPS
 from study.command.study import main
 from study.design.arms import full_grid
@@ -40,4 +40,4 @@ study = Study(
 )
 
 if __name__ == "__main__":
-    sys.exit(main(study, PRESETS, groups=TAG_GROUPS, description=__doc__))
+    sys.exit(main(study, LABELS, groups=TAG_GROUPS, description=__doc__))

@@ -201,6 +201,7 @@ def test_what_can_never_fit_is_refused_with_the_numbers(scratch):
     check(default_resources=Resources(cpus_per_worker=3), max_cpus=4)  # it may grow to that
 
 
+@pytest.mark.slow
 def test_the_places_of_a_lost_group_are_found_by_its_name_and_given_back(run, scratch):
     assert run([toy("a")]).states() == {"a": "done"}
     table = placement_group_table().values()
