@@ -46,6 +46,7 @@ def test_ray_decodes_as_this_process_does_and_rejects_what_kills_its_processes(s
     assert told[-1] == (7, 7) and there.unexpected["train"] == here.unexpected["train"]
 
 
+@pytest.mark.slow
 def test_songs_are_tagged_all_over_the_cluster_as_they_are_here(scratch, trained, songs, monkeypatch):
     work = partial(tag, chosen=taggers(trained, seed=0), location=trained.location)
     found, told = find_songs([str(songs)]).songs, []

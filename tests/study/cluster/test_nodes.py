@@ -45,6 +45,7 @@ def submit(head: Head, storage: Path, script: str, *options: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_job_with_a_working_directory_ends_in_parquet(head: Head, tmp_path: Path):
     output = submit(head, tmp_path, TWO_STAGES, "--working-dir", ".")
 

@@ -3,6 +3,7 @@
 import pytest
 
 from experiments import ablation, at_size, insertion, labels, paper
+from study.design.arms import one_factor_off
 from study.report.arm_names import in_words
 
 ARMS = {
@@ -19,11 +20,13 @@ ARMS = {
         ("source=none", "the random U-Net"),
         ("source=drums", "the U-Net pre-trained on drums"),
         ("probe mixture", "the probe of the mixture"),
-        ("probe drums", "the probe of the U-Net pre-trained on drums"),
+        ("probe none", "the probe of the random U-Net"),
+        ("probe vocals", "the probe of the U-Net pre-trained on vocals"),
     ],
 )
-def test_the_arms_of_the_demo(arm, words):
-    assert in_words(ARMS["pretraining"], arm) == words
+def test_the_arms_of_the_demo_and_of_its_next_levels(arm, words):
+    more = [*ablation.study.arms, *one_factor_off(ablation.reference, source=["none", "drums"])]
+    assert in_words({arm.name: arm.trial.factors for arm in more}, arm) == words
 
 
 @pytest.mark.parametrize("study", ARMS)

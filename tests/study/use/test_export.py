@@ -30,6 +30,7 @@ def example(folder, song) -> str:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=200).stdout
 
 
+@pytest.mark.slow
 def test_a_taggers_folder_gives_the_studys_scores(trained, songs, tmp_path):
     chosen = taggers(trained, seed=1)
     files = export(trained, chosen.networks[0], chosen.classes, str(tmp_path / "out"), onnx=True)
