@@ -4,9 +4,9 @@ In the reference, a U-Net is pre-trained to separate vocals and then frozen. Ada
 and these are trained on tagging; the bare arm has the CNN alone. Linear probes ask what the U-Net's estimate itself
 tells about the vocal tags, beside the mixture: of the pre-trained U-Net and of a random one.
 
-More levels take longer. Give `one_factor_off` some, `source=["none", "drums"]`,
-`scheme=["three-stage"]`, `unet=["finetuned"]` or `insertion=[NO_POINTS, finest(1)]`, and only those are trained: arms
-that differ from the reference in one factor each.
+More levels take longer. Give `one_factor_off` some, `source=["none", "drums"]`, `scheme=["three-stage"]`,
+`unet=["finetuned"]` or `insertion=[NO_POINTS, finest(1)]`, and only those are trained: arms that differ from the
+reference in one factor each.
 (Garoufis, Zlatintsi, Maragos: "Pre-Training Music Classification Models via Music Source Separation", EUSIPCO 2024.)
 
     python experiments/ablation.py                          # generated music, two cores, about 14 minutes
