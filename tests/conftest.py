@@ -18,20 +18,26 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Where several processes share the tests, each file stays in one of them, and all tests on Ray in the first."""
+    """Where several processes share the tests, each file stays in one of them, and so do all on the shared cluster."""
     return ByCluster(config, log)
 
 
 class ByCluster(LoadScopeScheduling):
-    """One process has all tests that share a cluster; they come first."""
+    """One process has all tests that share a cluster, another those that start their own; they come first."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.split("::", maxsplit=1)[0]
-        return "cluster" if path.startswith("tests/study/cluster/") else path
+        if path in OWN_CLUSTER:
+            return "own cluster"
+        return "cluster" if path.startswith(CLUSTER) else path
+
+
+CLUSTER = "tests/study/cluster/"
+OWN_CLUSTER = tuple(CLUSTER + name for name in ("test_chaos.py", "test_nodes.py", "test_killed.py"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.nodeid.startswith("tests/study/cluster/"))
+    items.sort(key=lambda item: not item.nodeid.startswith(CLUSTER))
 
 
 @pytest.fixture(scope="session")

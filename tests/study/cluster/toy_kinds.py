@@ -88,9 +88,9 @@ def dies(run: StageRun) -> StageResult:
 
 
 def kill_process(name: str) -> None:
-    """Those of Ray's actors of that class."""
-    for process in psutil.process_iter(["name", "cmdline"]):
-        if process.info["cmdline"][:1] and name in process.info["cmdline"][0]:
+    """This node's actors of that class."""
+    for process in psutil.Process().parent().children():  # pyright: ignore[reportOptionalMemberAccess]
+        if name in " ".join(process.cmdline()[:1]):
             process.kill()
 
 
