@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
 
+# Python keeps what it compiles, even in containers that forbid it: otherwise every process would compile all again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: ablation test test-slow chaos bench check format
 
 ablation: $(READY)  ## run the study on generated music and show the answer
@@ -41,5 +44,5 @@ $(READY): pyproject.toml constraints.txt
 
 $(DEV): $(READY)
 	@echo "Adding to $(VENV) what tests and checks need ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
 	@touch $@

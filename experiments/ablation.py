@@ -35,7 +35,7 @@ study = Study(
         bare(reference),
         *one_factor_off(reference),
     ],
-    seeds=range(6),
+    seeds=range(4),
     # The source is asked about the tags that it should help with.
     compare=[planned("probe vocals", other, in_="vocal tags") for other in ("probe mixture", "probe none")],
 )

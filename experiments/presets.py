@@ -64,7 +64,7 @@ def _classification(
 
 
 def _backend(network: BackendConfig, *, learning_rate: float) -> BackendRecipe:
-    alone = _classification(40, learning_rate=learning_rate, validate_every=20)
+    alone = _classification(20, learning_rate=learning_rate, validate_every=10)
     # A step is six times the work if the U-Net learns: fewer epochs keep such an arm as short as the others.
     return _recipe(network, alone, _classification(8, learning_rate=learning_rate, validate_every=8))
 
@@ -85,11 +85,11 @@ DEMO = Preset(
     description="64 labelled tracks, a quarter of the U-Net's channels, an eighth to a quarter of the CNN's, half the "
     "mel bins, segments of 2.6 s; about 14 minutes on two cores",
     # Few labels: it is then that pre-training has most to give.
-    generated=GeneratedConfig(num_train=64, num_validation=80, num_test=240),
+    generated=GeneratedConfig(num_train=64, num_validation=64, num_test=200, song_s=5.2),
     recipe=Recipe(
         spectrogram=SpectrogramConfig(hop_samples=DEMO_HOP_SAMPLES),
         mel=MelConfig(num_bins=64),
-        # A quarter of the channels, but eight at the finest resolution, where four take as long. In 800 steps, slow
+        # A quarter of the channels, but eight at the finest resolution, where four take as long. In 1,000 steps, slow
         # running statistics would lag behind the weights.
         unet=UNetConfig(channels=(8, 8, 16, 32, 48, 48), final_channels=8, batch_norm_momentum=0.1),
         backends={
@@ -99,7 +99,7 @@ DEMO = Preset(
                     num_frames=DEMO_FRAMES,
                     num_mels=64,
                     last_pool=(2, 1),
-                    # In little more than 500 steps, dropout and slow running statistics would do more harm than good.
+                    # In a few hundred steps, dropout and slow running statistics would do more harm than good.
                     dropout=0.0,
                     batch_norm_momentum=0.1,
                 ),
@@ -113,17 +113,18 @@ DEMO = Preset(
         # Half a segment: the U-Net's view is no wider, and a step costs little more than half.
         separation_frames=DEMO_FRAMES // 2,
         # Whole songs: a source may rest for a second or two, and a score of that would mean little.
-        separation_evaluation_frames=DEMO_FRAMES * 3,
+        separation_evaluation_frames=DEMO_FRAMES * 2,
         # Targets are boosted a little, and there is a second loss: quiet targets otherwise collapse to silence.
         remix=RemixConfig(
-            excerpt_s=8.0,
-            excerpt_hop_s=8.0,
+            excerpt_s=5.2,
+            excerpt_hop_s=5.2,
             target=Part(presence=0.9, gain_db=(-2.0, 6.0)),
             others=Part(presence=0.95, gain_db=(-3.0, 3.0)),
         ),
         separation_loss=SeparationLossConfig(sqrt_magnitude_weight=1.0),
         separation_training=dict.fromkeys(
-            ("vocals", "drums", "bass", "other", "multiple"), _separation(800, steps_per_epoch=100, learning_rate=4e-3)
+            ("vocals", "drums", "bass", "other", "multiple"),
+            _separation(1_000, steps_per_epoch=100, learning_rate=4e-3),
         ),
         # Training uses the same segments as evaluation, so that a frozen U-Net runs over each of them once.
         segments=SegmentConfig(grid_samples=DEMO_HOP_SAMPLES * DEMO_FRAMES, test_overlap=0.0),
@@ -227,7 +228,7 @@ LARGE = Preset(
             "cnn": _large(ShortChunkCNNConfig(dropout=0.0, batch_norm_momentum=0.1), 1e-3),
             "ast": _large(SpectrogramTransformerConfig(dropout=0.0), 1e-4),
         },
-        remix=DEMO.recipe.remix,
+        remix=replace(DEMO.recipe.remix, excerpt_s=8.0, excerpt_hop_s=8.0),
         separation_loss=DEMO.recipe.separation_loss,
         separation_training=dict.fromkeys(
             DEMO.recipe.separation_training, _separation(3_000, steps_per_epoch=300, batch_size=8)

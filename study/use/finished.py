@@ -128,7 +128,8 @@ def _arm(runs: Iterable[Mapping[str, Any]], arm: str | None, facts: Facts, what:
     there = [name for name in facts.arms if any(run["arm"] == name for run in runs)]
     place = f"study {facts.name!r} in {facts.store.storage.name}"
     if not there:
-        raise ValueError(f"{place} has no arm with {what} yet: run it, or wait for it")
+        seeds = ", ".join(map(str, facts.seeds))
+        raise ValueError(f"{place} has no arm with {what} yet, of the seeds last planned ({seeds}): run or await them")
     if arm is not None and arm not in there:
         raise ValueError(f"{place} has no arm {arm!r} with {what}; these have one: {', '.join(there)}")
     if arm is None and REFERENCE not in there and len(there) > 1:

@@ -1,6 +1,7 @@
 """Many processes append records to one store at the same time: nothing may fail or be lost; says how long it took.
 
     python -m tests.benchmarks.appending --writers 64 --appends 1000 [--bucket]
+    python -m tests.benchmarks.appending --store s3://bucket/new-store
 
 An append is the row of a planned run: its plan and its Parquet file, each whole.
 """
@@ -32,10 +33,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--writers", type=int, default=64)
     parser.add_argument("--appends", type=int, default=1000)
-    parser.add_argument("--bucket", action="store_true", help="a server on this machine; default: a folder")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--bucket", action="store_true", help="a server on this machine, one process of Python")
+    place.add_argument("--store", help="a folder or an address in a bucket; default: a folder for as long as it takes")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, serving("many") if options.bucket else nullcontext() as bucket:
-        location = folder if bucket is None else bucket.address("store")
+        location = options.store or (folder if bucket is None else bucket.address("store"))
         Store(location).create()
         began = time.perf_counter()
         context = multiprocessing.get_context("spawn")
@@ -54,7 +57,7 @@ def main() -> int:
         damaged = look(checks_of(Contents(Store(location))), lambda done, total: None)
     expected = options.writers * options.appends
     print(
-        f"{options.writers} writers x {options.appends} appends to a {'bucket' if options.bucket else 'folder'}: ",
+        f"{options.writers} writers x {options.appends} appends to a {'bucket' if '://' in location else 'folder'}: ",
         end="",
     )
     print(
