@@ -89,7 +89,7 @@ DEMO = Preset(
     recipe=Recipe(
         spectrogram=SpectrogramConfig(hop_samples=DEMO_HOP_SAMPLES),
         mel=MelConfig(num_bins=64),
-        # A quarter of the channels, but eight at the finest resolution, where four take as long. In 1,000 steps, slow
+        # A quarter of the channels, but eight at the finest resolution, where four take as long. In 1,100 steps, slow
         # running statistics would lag behind the weights.
         unet=UNetConfig(channels=(8, 8, 16, 32, 48, 48), final_channels=8, batch_norm_momentum=0.1),
         backends={
@@ -124,7 +124,7 @@ DEMO = Preset(
         separation_loss=SeparationLossConfig(sqrt_magnitude_weight=1.0),
         separation_training=dict.fromkeys(
             ("vocals", "drums", "bass", "other", "multiple"),
-            _separation(1_000, steps_per_epoch=100, learning_rate=4e-3),
+            _separation(1_100, steps_per_epoch=100, learning_rate=4e-3),
         ),
         # Training uses the same segments as evaluation, so that a frozen U-Net runs over each of them once.
         segments=SegmentConfig(grid_samples=DEMO_HOP_SAMPLES * DEMO_FRAMES, test_overlap=0.0),
