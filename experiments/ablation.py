@@ -9,7 +9,7 @@ More levels take longer. Give `one_factor_off` some, `source=["none", "drums"]`,
 reference in one factor each.
 (Garoufis, Zlatintsi, Maragos: "Pre-Training Music Classification Models via Music Source Separation", EUSIPCO 2024.)
 
-    python experiments/ablation.py                          # generated music, two cores, about 14 minutes
+    python experiments/ablation.py                          # generated music, two cores, about 10 minutes
     python experiments/ablation.py --plan                   # what would run
     ray job submit --working-dir . -- python experiments/ablation.py
 """

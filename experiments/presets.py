@@ -83,7 +83,7 @@ def _recipe(network: BackendConfig, frozen: TrainingConfig, learning: TrainingCo
 
 DEMO = Preset(
     description="64 labelled tracks, a quarter of the U-Net's channels, an eighth to a quarter of the CNN's, half the "
-    "mel bins, segments of 2.6 s; about 14 minutes on two cores",
+    "mel bins, segments of 2.6 s; about 10 minutes on two cores",
     # Few labels: it is then that pre-training has most to give.
     generated=GeneratedConfig(num_train=64, num_validation=64, num_test=200, song_s=5.2),
     recipe=Recipe(
