@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 from pyarrow import fs
 from werkzeug.serving import make_server
@@ -21,7 +23,7 @@ from study.store.storage import StorageError, open_storage
 from study.store.store import Store
 from study.upkeep.checks import checks_of, look
 from study.upkeep.contents import Contents
-from tests.bucket import CREDENTIALS
+from tests.bucket import CREDENTIALS, Bucket
 from tests.study.toy_stages import toy_result, toy_stage
 from tests.study.toy_store import run_of
 
@@ -159,6 +161,12 @@ def test_a_bucket_that_does_not_answer_for_a_while_costs_nothing(outage, is_sile
     assert server.num_refused
     assert look(checks_of(Contents(store)), lambda done, total: None) == []
     assert Records(store).read("runs")["state"].to_pylist() == ["done"]
+
+
+def test_a_small_file_goes_to_a_bucket_in_one_request(bucket: Bucket):
+    open_storage(bucket.address("small")).write("file", b"content")
+    written = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_object(bucket.name, "small/file")
+    assert "-" not in written.etag, "S3 marks so what was uploaded in parts: begun, sent and ended by a request each"
 
 
 def test_a_bucket_that_never_answers_is_one_line_that_says_what_to_do(outage, monkeypatch):
