@@ -279,11 +279,9 @@ def open_storage(location: str | Path, filesystem: fs.FileSystem | None = None) 
     if "://" not in str(location):
         return LocalStorage(Path(location).expanduser().absolute())
     filesystem, root = fs.FileSystem.from_uri(_in_one_request(str(location)))
-    return (
-        LocalStorage(Path(root))
-        if isinstance(filesystem, fs.LocalFileSystem)
-        else Storage(str(location), filesystem, root)
-    )
+    if isinstance(filesystem, fs.LocalFileSystem):
+        return LocalStorage(Path(root))
+    return Storage(str(location), filesystem, root)
 
 
 def _in_one_request(address: str) -> str:
